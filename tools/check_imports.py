@@ -1,8 +1,7 @@
 """Runs the import contracts of pyproject.toml over the modules that exist.
 
-import-linter refuses a contract that names a module not yet written. This reads the contracts, leaves out the names
-that have no file under src/, and hands the rest to `lint-imports`. It decides nothing itself: what a contract says
-stands in pyproject.toml alone.
+import-linter refuses a contract that names a module not yet written. This leaves those names out, and hands the
+contracts to `lint-imports`. It decides nothing itself: what a contract says stands in pyproject.toml alone.
 
 Usage: python tools/check_imports.py      exit code 0: every contract is kept
 """
@@ -27,7 +26,9 @@ def main() -> int:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     program = Path(sys.executable).with_name("lint-imports")
     if not program.exists():
-        print(f"{program} is missing: run `make test` once, it installs what the checks need", file=sys.stderr)
+        print(
+            f"{program} is missing: run `make test` once, it installs what the checks need", file=sys.stderr
+        )
         return 2
     with tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "contracts.ini"
