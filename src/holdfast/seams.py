@@ -68,7 +68,13 @@ class Files(Protocol):
 
     def link(self, source: str, target: str) -> None: ...
 
-    def replace(self, source: str, target: str) -> None: ...
+    def replace(self, source: str, target: str) -> None:
+        """Rename over whatever has the target's name."""
+        ...
+
+    def rename_new(self, source: str, target: str) -> None:
+        """Rename to a name that nobody has: `FileExistsError` otherwise, atomically."""
+        ...
 
     def unlink(self, path: str) -> None: ...
 
@@ -101,6 +107,8 @@ class SystemEntropy:
 
 
 _SYNC_FILE_RANGE_WRITE = 2
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
 
 
 class SystemFiles:
@@ -147,6 +155,17 @@ class SystemFiles:
 
     def replace(self, source: str, target: str) -> None:
         os.replace(source, target)
+
+    def rename_new(self, source: str, target: str) -> None:
+        at = _AT_FDCWD
+        done = self._native().renameat2(at, os.fsencode(source), at, os.fsencode(target), _RENAME_NOREPLACE)
+        if done == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), source, None, target)
+        os.link(source, target)  # NFS, and file systems without RENAME_NOREPLACE
+        os.unlink(source)
 
     def unlink(self, path: str) -> None:
         os.unlink(path)

@@ -1,0 +1,1 @@
+"""What is where: datasets, replicas, pools and their counters, and everything that must survive a restart."""

@@ -1,0 +1,1 @@
+"""Leaf stores, one per medium. No driver knows another, and only `config` and `testing` name them."""

@@ -1,0 +1,75 @@
+"""One pass over the bytes: read, hash, write. Used by the disk driver alone.
+
+The bytes that are hashed are the bytes that are written, block by block; nothing is read twice. Write-back is
+started early, so that the sync at the end has little left to wait for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from blake3 import blake3
+
+from holdfast.blobs import BLOCK_BYTES, Body, FileBody
+from holdfast.errors import PreconditionFailed
+from holdfast.seams import Files
+
+WRITE_BACK_BYTES = 32 * BLOCK_BYTES
+
+
+def copy_hashed(
+    files: Files, body: Body, fd: int, on_progress: Callable[[int], None] | None = None
+) -> tuple[str, int]:
+    """Write all of `body` to `fd`; returns the checksum (`blake3:<hex>`) and the number of bytes.
+
+    `on_progress` is called with the number of bytes *about to be reached*, before each block is written, so
+    that it can refuse. `PreconditionFailed` if the body is shorter or longer than it said, or a file changed
+    while it was read.
+    """
+    with body.open() as stream:
+        before = os.fstat(stream.fileno()) if isinstance(body, FileBody) else None
+        digest = blake3()
+        size_bytes = _pour(files, stream, fd, digest, on_progress)
+        if before is not None:
+            after = os.fstat(stream.fileno())
+            changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+            if changed or size_bytes != after.st_size:
+                raise PreconditionFailed(
+                    "the file changed while it was read, nothing was stored; put it again when it is finished",
+                    operation="put",
+                )
+    if body.size_bytes is not None and body.size_bytes != size_bytes:
+        raise PreconditionFailed(
+            f"{body.size_bytes} bytes were announced, but {size_bytes} came; nothing was stored, send it again",
+            operation="put",
+        )
+    return f"blake3:{digest.hexdigest()}", size_bytes
+
+
+def _pour(
+    files: Files, stream: BinaryIO, fd: int, digest: blake3, on_progress: Callable[[int], None] | None
+) -> int:
+    block = memoryview(bytearray(BLOCK_BYTES))
+    read_into = getattr(stream, "readinto", None)
+    total = started = 0
+    while True:
+        if read_into is not None:
+            count = read_into(block) or 0
+            part = block[:count]
+        else:
+            part = memoryview(stream.read(BLOCK_BYTES))
+            count = len(part)
+        if count == 0:
+            return total
+        if on_progress is not None:
+            on_progress(total + count)
+        digest.update(part)
+        written = 0
+        while written < count:
+            written += files.write(fd, part[written:])
+        total += count
+        if total - started >= WRITE_BACK_BYTES:
+            files.start_writing_back(fd, started, total - started)
+            started = total

@@ -1,0 +1,1 @@
+"""The class that every caller holds."""

@@ -1,0 +1,1 @@
+"""Users' commands, run beside the data."""

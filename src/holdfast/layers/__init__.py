@@ -1,0 +1,1 @@
+"""Stores with exactly one inner store. No layer knows another."""

@@ -1,0 +1,1 @@
+"""Durable pieces of our own work: scrub, reconcile, reap."""

@@ -1,0 +1,1 @@
+"""Where a new dataset goes, and where an old one may be. Pure functions."""

@@ -1,0 +1,300 @@
+"""Placement: the pure ranking of pools for a new dataset, with a reason for each.
+
+`rank` looks at frozen snapshots and answers with every pool in the order in which to try them, then those
+that are passed over; each with its reason in words. It does no I/O and keeps nothing.
+
+* hierarchical: children by order; the first that is active and has room comes first.
+* distributed: by weight, evenly. For children with shares p, the one is chosen that keeps every child within
+  one dataset of n*p after any n (Tijdeman's solution of the chairman assignment problem, Discrete
+  Mathematics 32 (1980) 323-330). Weight 0 is never chosen. The counts of a round come from the catalog and
+  belong to one set of eligible children: when a pool fills up, joins or leaves, a new round starts from
+  zero, so that a new pool takes its share and not all that the others already have.
+
+Trees nest to any depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import lcm
+from typing import Literal
+
+PoolState = Literal["active", "read-only", "draining", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """A snapshot of one pool. None means "no such number".
+
+    `used_bytes` is what the medium (or, where it has none, the catalog) says is taken, without reservations.
+    """
+
+    object_store_id: str
+    state: PoolState = "active"
+    reachable: bool = True
+    unreachable_because: str = ""
+    private: bool = False
+    capacity_bytes: int | None = None
+    used_bytes: int = 0
+    reserved_bytes: int = 0
+    max_percent_full: float | None = None
+
+    def limit_bytes(self) -> int | None:
+        """The number of bytes that may be taken in all."""
+        if self.capacity_bytes is None:
+            return None
+        if self.max_percent_full is None:
+            return self.capacity_bytes
+        return int(self.capacity_bytes * self.max_percent_full / 100)
+
+    def percent_full(self) -> float | None:
+        """Bytes taken and reserved, in percent of the capacity."""
+        if not self.capacity_bytes:
+            return None
+        return 100 * (self.used_bytes + self.reserved_bytes) / self.capacity_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A pool's place in the tree."""
+
+    object_store_id: str
+    weight: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A node over others. `node_id` names its rounds in the catalog. Children stand in their order."""
+
+    node_id: str
+    kind: Literal["hierarchical", "distributed"]
+    children: tuple[Node, ...]
+    weight: Fraction = Fraction(1)
+
+
+Node = Leaf | Branch
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be placed. `pool` demands one pool; `preferred` asks for one and takes another if it must.
+
+    `shareable` False allows private pools only for their kind of data; True refuses them.
+    """
+
+    size_bytes: int = 0
+    owner: str | None = None
+    pool: str | None = None
+    preferred: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStep:
+    """A distributed node's count that goes up when this choice is taken."""
+
+    node_id: str
+    signature: str
+    child: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One pool's verdict. Those with `possible` come first, in the order in which to try them."""
+
+    object_store_id: str
+    possible: bool
+    reason: str
+    rounds: tuple[RoundStep, ...] = ()
+
+
+RoundCounts = Callable[[str, str], Mapping[str, int]]
+"""(node_id, signature) -> how often each child was chosen in that round."""
+
+
+def no_rounds(node_id: str, signature: str) -> Mapping[str, int]:
+    """A fresh round everywhere."""
+    return {}
+
+
+def rank(
+    request: Request, tree: Node, views: Mapping[str, PoolView], rounds: RoundCounts = no_rounds
+) -> list[Choice]:
+    """Every pool of the tree, those to try first in their order, then those passed over, with reasons."""
+    possible, passed = _rank(request, tree, views, rounds, _place_words(tree))
+    wanted = request.pool or request.preferred
+    if wanted is None:
+        return possible + passed
+    word = "asked for" if request.pool else "preferred by its owner"
+    chosen = [_because(choice, f"{word}; {choice.reason}") for choice in possible if choice.object_store_id == wanted]
+    refused = [
+        _because(choice, f"{word}, but {choice.reason}") for choice in passed if choice.object_store_id == wanted
+    ]
+    others = [choice for choice in possible if choice.object_store_id != wanted]
+    rest = [choice for choice in passed if choice.object_store_id != wanted]
+    if request.pool:
+        not_asked = [Choice(c.object_store_id, False, f"{request.pool} was asked for") for c in others]
+        return chosen + refused + not_asked + rest
+    # a pool that was preferred stands outside the rounds: it must not shift the others' shares
+    return [Choice(c.object_store_id, True, c.reason) for c in chosen] + others + refused + rest
+
+
+def leaves(tree: Node) -> list[Leaf]:
+    """The pools of a tree in the order in which they are probed."""
+    if isinstance(tree, Leaf):
+        return [tree]
+    return [leaf for child in tree.children for leaf in leaves(child)]
+
+
+def refusal(request: Request, view: PoolView) -> str | None:
+    """Why this pool cannot take the dataset, or None if it can."""
+    if view.state != "active":
+        return {"read-only": "it is read-only", "draining": "it is being drained", "offline": "it is offline"}[
+            view.state
+        ]
+    if not view.reachable:
+        return f"it cannot be reached: {view.unreachable_because}" if view.unreachable_because else "it is unreachable"
+    limit = view.limit_bytes()
+    if limit is not None and view.used_bytes + view.reserved_bytes + request.size_bytes > limit:
+        return f"it has no room: {_fullness(view)}, {_bytes(request.size_bytes)} asked for{_limit_words(view)}"
+    return None
+
+
+# -- inside -----------------------------------------------------------------------------------------------
+
+
+def _rank(
+    request: Request, node: Node, views: Mapping[str, PoolView], rounds: RoundCounts, words: Mapping[str, str]
+) -> tuple[list[Choice], list[Choice]]:
+    if isinstance(node, Leaf):
+        view = views.get(node.object_store_id)
+        if view is None:
+            return [], [Choice(node.object_store_id, False, "it is not open")]
+        place = words[node.object_store_id]
+        refused = refusal(request, view)
+        if refused is not None:
+            return [], [Choice(node.object_store_id, False, f"{place}: {refused}" if place else refused)]
+        reason = f"{place}, {_fullness(view)}" if place else _fullness(view)
+        return [Choice(node.object_store_id, True, reason)], []
+    if node.kind == "hierarchical":
+        possible: list[Choice] = []
+        passed: list[Choice] = []
+        for child in node.children:
+            yes, no = _rank(request, child, views, rounds, words)
+            possible += yes
+            passed += no
+        return possible, passed
+    return _rank_distributed(request, node, views, rounds, words)
+
+
+def _rank_distributed(
+    request: Request, node: Branch, views: Mapping[str, PoolView], rounds: RoundCounts, words: Mapping[str, str]
+) -> tuple[list[Choice], list[Choice]]:
+    ranked: dict[str, list[Choice]] = {}
+    weights: dict[str, Fraction] = {}
+    passed: list[Choice] = []
+    for child in node.children:
+        name = child_name(child)
+        yes, no = _rank(request, child, views, rounds, words)
+        passed += no
+        if child.weight == 0:
+            passed += [_because(choice, "weight 0: it is read, never chosen") for choice in yes]
+        elif yes:
+            ranked[name], weights[name] = yes, child.weight
+    if not ranked:
+        return [], [Choice(c.object_store_id, False, c.reason) for c in passed]
+    signature = ",".join(f"{name}={weights[name]}" for name in sorted(weights))
+    counts = rounds(node.node_id, signature)
+    order = turn(weights, {name: counts.get(name, 0) for name in weights})
+    total = sum(weights.values())
+    placed = sum(counts.get(name, 0) for name in weights)
+    possible: list[Choice] = []
+    for name in order:
+        step = RoundStep(node.node_id, signature, name)
+        share = weights[name] / total
+        standing = f"has {counts.get(name, 0)} of {placed}, its share is {_percent(share)}"
+        for choice in ranked[name]:
+            reason = f"{choice.reason}; {standing}"
+            possible.append(Choice(choice.object_store_id, True, reason, (step, *choice.rounds)))
+    return possible, [Choice(c.object_store_id, False, c.reason) for c in passed]
+
+
+def turn(weights: Mapping[str, Fraction], counts: Mapping[str, int]) -> list[str]:
+    """Whose turn it is: the names with positive weight, best first.
+
+    If the best is always taken, then after any n turns from zero every count differs from n * share by at
+    most 1 - 1/(2k-2) for k names: always less than one.
+    """
+    names = sorted(weights)
+    if len(names) < 2:
+        return names
+    whole = lcm(*(weights[name].denominator for name in names))
+    parts = {name: int(weights[name] * whole) for name in names}  # shares as whole parts: exact, and quick
+    total = sum(parts.values())
+    n = sum(counts[name] for name in names) + 1
+    slots = 2 * len(names) - 2
+    due: list[tuple[int, int, str]] = []
+    rest: list[tuple[int, str]] = []
+    for name in names:
+        behind = n * parts[name] - counts[name] * total  # in parts of a dataset
+        if behind * slots >= total:
+            # how many more turns until it would fall a whole dataset behind
+            deadline = -((behind * slots - total * (slots - 1)) // (parts[name] * slots))
+            due.append((deadline, -behind, name))
+        else:
+            rest.append((-behind, name))
+    return [name for *_, name in sorted(due)] + [name for _, name in sorted(rest)]
+
+
+def child_name(node: Node) -> str:
+    """How a node is called in its parent's rounds."""
+    return node.object_store_id if isinstance(node, Leaf) else node.node_id
+
+
+def _place_words(tree: Node) -> dict[str, str]:
+    words: dict[str, str] = {}
+
+    def visit(node: Node, place: str) -> None:
+        if isinstance(node, Leaf):
+            words[node.object_store_id] = place
+            return
+        for at, child in enumerate(node.children):
+            own = f"order {at}" if node.kind == "hierarchical" else f"weight {_number(child.weight)}"
+            visit(child, f"{place}, {own}" if place else own)
+
+    visit(tree, "")
+    return words
+
+
+def _because(choice: Choice, reason: str) -> Choice:
+    return Choice(choice.object_store_id, choice.possible and not reason.startswith("weight 0"), reason, choice.rounds)
+
+
+def _fullness(view: PoolView) -> str:
+    percent = view.percent_full()
+    if percent is None:
+        return "room unknown"
+    return f"{percent:.0f}% full"
+
+
+def _limit_words(view: PoolView) -> str:
+    return "" if view.max_percent_full is None else f", limit {_number(Fraction(view.max_percent_full))}%"
+
+
+def _percent(share: Fraction) -> str:
+    return f"{float(share) * 100:.4g}%"
+
+
+def _number(value: Fraction) -> str:
+    return f"{float(value):g}"
+
+
+def _bytes(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError

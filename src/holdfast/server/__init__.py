@@ -1,0 +1,1 @@
+"""The HTTP face: API, pages, bytes in and out."""
