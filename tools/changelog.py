@@ -76,7 +76,9 @@ def read_fragments() -> tuple[list[Fragment], list[str]]:
             continue
         text = path.read_text(encoding="utf-8").strip()
         if not text or text.startswith(("#", "-", "*")) or len(text) > LONGEST_CHARACTERS:
-            problems.append(f"{where}: write one paragraph, no heading or list, under {LONGEST_CHARACTERS} characters")
+            problems.append(
+                f"{where}: write one paragraph, no heading or list, under {LONGEST_CHARACTERS} characters"
+            )
             continue
         fragments.append(Fragment(path=path, kind=match["kind"], text=text))
     return fragments, problems
@@ -107,7 +109,7 @@ def release(version: str, fragments: list[Fragment]) -> int:
     )
     for fragment in fragments:
         fragment.path.unlink()
-    print(f"CHANGELOG.md has {version}, with {len(fragments)} changes; look at it and commit it with changes/")
+    print(f"CHANGELOG.md has {version}, with {len(fragments)} changes; read it, then commit it with changes/")
     return 0
 
 

@@ -1,7 +1,8 @@
 """Runs the import contracts of pyproject.toml over the modules that exist.
 
-import-linter refuses a contract that names a module not yet written. This leaves those names out, and hands the
-contracts to `lint-imports`. It decides nothing itself: what a contract says stands in pyproject.toml alone.
+import-linter refuses a contract that names a module not yet written. This leaves those names out, and
+hands the contracts to `lint-imports`. It decides nothing itself: what a contract says stands in
+pyproject.toml alone.
 
 Usage: python tools/check_imports.py      exit code 0: every contract is kept
 """

@@ -1,4 +1,4 @@
-"""Every driver, layer and source, and the catalog, is held to its contract suite by a class in tests/contract/.
+"""Every driver, layer and source, and the catalog, is held to its suite by a class in tests/contract/.
 
 A suite is a class of holdfast.testing whose name ends in `Contract`. Held to it is what a test file of
 tests/contract/ imports, if that file has a class that derives from a suite.
@@ -17,7 +17,7 @@ NOT_CONCRETE = {"__init__", "base"}
 
 
 def concrete_modules() -> list[str]:
-    """Each driver, layer and source: a module, or a package where one became too long; and the SQL catalog."""
+    """Each driver, layer and source, a module or a package where one grew long; and the SQL catalog."""
     found = []
     for room in ("drivers", "layers", "sources"):
         for path in sorted((PACKAGE / room).glob("*")):
@@ -47,6 +47,6 @@ def imports_beside_suites() -> set[str]:
 @pytest.mark.parametrize("module", concrete_modules())
 def test_module_is_held_to_its_contract(module: str):
     assert any(name.startswith(f"{module}.") for name in imports_beside_suites()), (
-        f"{module} has no contract test: add to tests/contract/ a file that imports it and derives a class from "
-        f"its suite of holdfast.testing"
+        f"{module} has no contract test: add to tests/contract/ a file that imports it "
+        "and derives a class from its suite of holdfast.testing"
     )
