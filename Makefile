@@ -29,7 +29,11 @@ help: ## this list
 	$(PIP_INSTALL) --require-hashes -r locks/test.txt
 	@touch $@
 
-.venv/.installed-bench: .venv/.installed-test locks/bench.txt
+.venv/.installed-format: .venv/.installed-test ## sorts imports and formats: make format FILES="a.py b.py"
+	$(BIN)/ruff check --quiet --select I --fix $(or $(FILES),$(error say which: make format FILES="a.py b.py"))
+	$(BIN)/ruff format $(FILES)
+
+bench: .venv/.installed-test locks/bench.txt
 	$(PIP_INSTALL) --require-hashes -r locks/bench.txt
 	@touch $@
 
@@ -49,6 +53,10 @@ check: .venv/.installed-test ## ruff, mypy, the import contracts, the changelog 
 	$(BIN)/mypy
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python tools/changelog.py --check
+
+format: .venv/.installed-test ## sorts imports and formats: make format FILES="a.py b.py"
+	$(BIN)/ruff check --quiet --select I --fix $(or $(FILES),$(error say which: make format FILES="a.py b.py"))
+	$(BIN)/ruff format $(FILES)
 
 bench: .venv/.installed-bench ## ours against the peer in one run: a table, and bench/latest.json
 	$(BIN)/python bench/run.py
