@@ -29,11 +29,7 @@ help: ## this list
 	$(PIP_INSTALL) --require-hashes -r locks/test.txt
 	@touch $@
 
-.venv/.installed-format: .venv/.installed-test ## sorts imports and formats: make format FILES="a.py b.py"
-	$(BIN)/ruff check --quiet --select I --fix $(or $(FILES),$(error say which: make format FILES="a.py b.py"))
-	$(BIN)/ruff format $(FILES)
-
-bench: .venv/.installed-test locks/bench.txt
+.venv/.installed-bench: .venv/.installed-test locks/bench.txt
 	$(PIP_INSTALL) --require-hashes -r locks/bench.txt
 	@touch $@
 
