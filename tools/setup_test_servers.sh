@@ -33,10 +33,11 @@ fi
 
 echo "test servers: installing ${missing[*]}"
 "${sudo[@]}" apt-get -q update >/dev/null || true
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 # RUNLEVEL=1: their services are not started; every test starts its own, on its own port.
 if ! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q -o DPkg::Lock::Timeout=600 install -y \
-    --no-install-recommends "${missing[@]}" >/tmp/holdfast-apt.log.$$ 2>&1; then
-  tail -20 /tmp/holdfast-apt.log.$$ >&2
+    --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
+  tail -20 "$log" >&2
   echo "test servers: apt-get could not install them all; by hand: sudo $by_hand" >&2
 fi
-rm -f /tmp/holdfast-apt.log.$$
