@@ -1,0 +1,117 @@
+"""Who is at work: the processes that hold reservations, jobs and operations, and whether they still live.
+
+A process on this machine is dead when its pid is gone or belongs to another process (its start time differs).
+A process elsewhere, or in another process-id space, cannot be asked: it is taken for dead when it has shown
+no sign of life for `SILENT_S`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, select, update
+
+from holdfast.catalog import schema
+from holdfast.catalog.database import Cursor, Database
+from holdfast.seams import Clock, Entropy
+
+SILENT_S = 15 * 60
+_HOLDER = schema.holder
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that holds something."""
+
+    id: str
+    machine: str
+    pid: int
+    born: str
+    kind: str
+    seen_us: int
+
+
+class HolderLedger:
+    """Rows of `holder`. This process's own row is made at its first write, once per process id."""
+
+    def __init__(self, db: Database, clock: Clock, entropy: Entropy) -> None:
+        self._db = db
+        self._clock = clock
+        self._entropy = entropy
+        self._own: tuple[int, str] | None = None
+        columns = (_HOLDER.c.id, _HOLDER.c.machine, _HOLDER.c.pid, _HOLDER.c.born, _HOLDER.c.kind, _HOLDER.c.seen_us)
+        self._insert = db.statement(
+            db.upsert(_HOLDER).on_conflict_do_nothing(),
+            columns=["id", "machine", "pid", "born", "kind", "seen_us"],
+        )
+        self._all = db.statement(select(*columns))
+        self._touch = db.statement(
+            update(_HOLDER).where(_HOLDER.c.id == bindparam("which")).values(seen_us=bindparam("now"))
+        )
+        self._delete = db.statement(delete(_HOLDER).where(_HOLDER.c.id == bindparam("which")))
+
+    def own(self, cursor: Cursor, kind: str = "client") -> str:
+        """This process's id; its row is written when it is asked for first."""
+        pid = os.getpid()
+        if self._own is not None and self._own[0] == pid:
+            return self._own[1]
+        own = self._entropy.token(12)
+        self._insert.run(
+            cursor,
+            {
+                "id": own, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
+                "seen_us": self._clock.now_us(),
+            },
+        )  # fmt: skip
+        self._own = (pid, own)
+        return own
+
+    def forget_own(self) -> None:
+        """The transaction that wrote the row was rolled back: write it again next time."""
+        self._own = None
+
+    def touch(self) -> None:
+        """Show a sign of life."""
+        with self._db.write() as cursor:
+            self._touch.run(cursor, {"which": self.own(cursor), "now": self._clock.now_us()})
+
+    def dead(self) -> list[Holder]:
+        """The processes that are known, or must be taken, to be gone."""
+        with self._db.read() as cursor:
+            known = [Holder(*row) for row in self._all.all(cursor, {})]
+        return [holder for holder in known if not self.alive(holder)]
+
+    def alive(self, holder: Holder) -> bool:
+        """Whether that process still lives, as far as can be known from here."""
+        if holder.machine == this_machine():
+            return born(holder.pid) == holder.born
+        return self._clock.now_us() - holder.seen_us < SILENT_S * 1_000_000
+
+    def forget(self, cursor: Cursor, holder_id: str) -> None:
+        """A dead process holds nothing any more."""
+        self._delete.run(cursor, {"which": holder_id})
+
+
+def this_machine() -> str:
+    """This host, since its last boot, in this process-id space."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            boot = stream.read().strip()
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        boot, space = "", ""
+    return f"{socket.gethostname()} {boot} {space}"
+
+
+def born(pid: int) -> str | None:
+    """When the process started (the kernel's ticks since boot), or None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            fields = stream.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return fields[19].decode()
