@@ -23,7 +23,8 @@ NODES_MAX = 50_000
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MERGE = "<<"
+_MERGE = "\0merge"  # cannot be typed: NUL is refused
+_DOUBLE = "\0double"
 
 
 def read_yaml(text: str, file: str, log: ProblemLog) -> Node | None:
@@ -119,7 +120,7 @@ class _Composer:
             raise _RefusedError(spot, "holds an escaped character that is not text")
         plain = event.implicit[0]
         if self._awaits_key():
-            self._start_entry(event.value, spot, merge=plain and event.value == _MERGE)
+            self._start_entry(event.value, spot, merge=plain and event.value == "<<")
             return
         if plain and text in _NULL:
             text = None
@@ -143,7 +144,7 @@ class _Composer:
         elif name in frame.lines:
             message = f"is written twice; the first time in line {frame.lines[name]}"
             self._log.error(spot.named(_join(frame.spot.where, name)), message, "it once")
-            name = f"\0{len(frame.lines)}"
+            name = _DOUBLE
         else:
             frame.lines[name] = spot.line
         frame.key = Entry(name, spot.named(_join(frame.spot.where, name)), TextNode(None, spot))
@@ -165,7 +166,7 @@ class _Composer:
             key, frame.key = frame.key, None
             if key.name == _MERGE:
                 frame.merged.append(node)
-            elif not key.name.startswith("\0"):
+            elif key.name != _DOUBLE:
                 frame.entries.append(Entry(key.name, key.spot, node))
 
     def _close(self) -> None:
