@@ -119,6 +119,7 @@ class Prepared:
     object_store_id: str
     key: Key
     token: str
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

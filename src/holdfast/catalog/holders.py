@@ -52,30 +52,28 @@ class HolderLedger:
         )
         self._delete = db.statement(delete(_HOLDER).where(_HOLDER.c.id == bindparam("which")))
 
-    def own(self, cursor: Cursor, kind: str = "client") -> str:
-        """This process's id; its row is written when it is asked for first."""
+    def own(self, kind: str = "client") -> str:
+        """This process's id. Its row is written, in a transaction of its own, when it is asked for first."""
         pid = os.getpid()
         if self._own is not None and self._own[0] == pid:
             return self._own[1]
         own = self._entropy.token(12)
-        self._insert.run(
-            cursor,
-            {
-                "id": own, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
-                "seen_us": self._clock.now_us(),
-            },
-        )  # fmt: skip
+        with self._db.write() as cursor:
+            self._insert.run(
+                cursor,
+                {
+                    "id": own, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
+                    "seen_us": self._clock.now_us(),
+                },
+            )  # fmt: skip
         self._own = (pid, own)
         return own
 
-    def forget_own(self) -> None:
-        """The transaction that wrote the row was rolled back: write it again next time."""
-        self._own = None
-
     def touch(self) -> None:
         """Show a sign of life."""
+        own = self.own()
         with self._db.write() as cursor:
-            self._touch.run(cursor, {"which": self.own(cursor), "now": self._clock.now_us()})
+            self._touch.run(cursor, {"which": own, "now": self._clock.now_us()})
 
     def dead(self) -> list[Holder]:
         """The processes that are known, or must be taken, to be gone."""

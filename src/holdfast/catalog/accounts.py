@@ -1,0 +1,405 @@
+"""Accounts, and what proves that one is somebody: passwords, sessions, API tokens, one-time links.
+
+    accounts = Accounts(db, clock, entropy)
+    accounts.create("alice@example.org", is_admin=True)
+    link = accounts.new_link("alice@example.org")
+
+Promises: only hashes are stored (argon2id for passwords, SHA-256 for secrets that we drew ourselves); a link
+works once; what belongs to an account that was switched off proves nothing; the last administrator stays
+one. A password that is checked for an unknown e-mail address takes as long as for a known one.
+
+Does not do: cookies, headers, pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
+
+from holdfast.catalog import schema
+from holdfast.catalog.database import Cursor, Database
+from holdfast.catalog.passwords import hash_password, is_password
+from holdfast.errors import AlreadyExists, Blocked, InvalidKey, NotFound
+from holdfast.seams import Clock, Entropy
+
+Kind = Literal["session", "token", "link"]
+
+EMAIL_CHARS_MAX = 254
+LABEL_CHARS_MAX = 200
+SECRET_BYTES = 32
+LINK_LASTS_S = 24 * 3600
+SESSION_LASTS_S = 14 * 86_400  # since it was last used
+SESSION_LASTS_MAX_S = 90 * 86_400  # since it began
+TOKEN_PREFIX = "hf_"  # noqa: S105 - lets scanners recognise a token that was published by mistake
+_US = 1_000_000
+_ACCOUNT = schema.account
+_CREDENTIAL = schema.credential
+_SEQUENCE = schema.sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who may sign in. `email` is lower case and is what a dataset's `owner` holds."""
+
+    id: int
+    email: str
+    is_admin: bool
+    active: bool
+    has_password: bool
+    preferred_pool: str | None
+    created_us: int
+    preferences: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The account for JSON answers, times in microseconds."""
+        return {
+            "id": self.id, "email": self.email, "is_admin": self.is_admin, "active": self.active,
+            "has_password": self.has_password, "preferred_pool": self.preferred_pool, "created_us": self.created_us,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A session, token or link, without its secret. `id` is the beginning of its hash."""
+
+    id: str
+    kind: Kind
+    label: str
+    created_us: int
+    used_us: int | None
+    expires_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An account that was proved, and by which credential. `renewed`: a session's end has just moved on."""
+
+    account: Account
+    credential: Credential
+    renewed: bool = False
+
+
+class Accounts:
+    """Rows of `account` and `credential`. Safe from many threads and processes."""
+
+    def __init__(self, db: Database, clock: Clock, entropy: Entropy) -> None:
+        self._db = db
+        self._clock = clock
+        self._entropy = entropy
+        self._compile()
+
+    # -- accounts -----------------------------------------------------------------------------------------
+
+    def create(
+        self, email: str, *, password: str | None = None, is_admin: bool = False, preferred_pool: str | None = None
+    ) -> Account:
+        """A new account. `AlreadyExists` if the address has one, `InvalidKey` if it is no address."""
+        email = check_email(email)
+        hashed = None if password is None else hash_password(password)
+        with self._db.write() as cursor:
+            if self._by_email.one(cursor, {"which": email}) is not None:
+                raise AlreadyExists(f"{email} has an account already; change it with: holdfast user set {email}")
+            account_id: int = self._next_id.one(cursor, {"name": "account", "next": 2})[0] - 1
+            self._insert.run(
+                cursor,
+                {
+                    "id": account_id, "email": email, "password_hash": hashed, "is_admin": int(is_admin), "active": 1,
+                    "preferred_pool": preferred_pool, "created_us": self._clock.now_us(),
+                },
+            )  # fmt: skip
+            return self._require(cursor, account_id)
+
+    def find(self, account_id: int) -> Account:
+        """By id; `NotFound`."""
+        with self._db.read() as cursor:
+            return self._require(cursor, account_id)
+
+    def find_email(self, email: str) -> Account:
+        """By e-mail address, in any case; `NotFound`."""
+        with self._db.read() as cursor:
+            return self._require_email(cursor, email)
+
+    def accounts(self, *, limit: int = 50, after: int | None = None) -> list[Account]:
+        """Accounts in the order of their ids, those after the id `after`."""
+        with self._db.read() as cursor:
+            return [_account(row) for row in self._page.all(cursor, {"after": after or 0, "limit": limit})]
+
+    def has_any(self) -> bool:
+        """Whether there is an account at all; without one, nobody can sign in."""
+        return bool(self.accounts(limit=1))
+
+    def set_password(self, email: str, password: str | None) -> Account:
+        """Set the password (None: no password, only links and tokens). Ends the account's sessions and links."""
+        hashed = None if password is None else hash_password(password)
+        with self._db.write() as cursor:
+            account = self._require_email(cursor, email)
+            self._set_password.run(cursor, {"which": account.id, "new_hash": hashed})
+            for kind in ("session", "link"):
+                self._forget_all.run(cursor, {"account": account.id, "kind": kind})
+            return self._require(cursor, account.id)
+
+    def grant_admin(self, email: str) -> Account:
+        """Make somebody an administrator."""
+        return self._change(email, self._set_admin, {"new_admin": 1})
+
+    def revoke_admin(self, email: str) -> Account:
+        """Make somebody an ordinary user; `Blocked` for the last administrator."""
+        return self._change(email, self._set_admin, {"new_admin": 0}, unless_last=True)
+
+    def activate(self, email: str) -> Account:
+        """Let somebody in again."""
+        return self._change(email, self._set_active, {"new_active": 1})
+
+    def deactivate(self, email: str) -> Account:
+        """Lock somebody out at once, keeping what they own; `Blocked` for the last administrator."""
+        return self._change(email, self._set_active, {"new_active": 0}, unless_last=True)
+
+    def prefer_pool(self, email: str, object_store_id: str | None) -> Account:
+        """Which pool somebody's new datasets ask for; None for the tree's own choice."""
+        return self._change(email, self._set_pool, {"new_pool": object_store_id})
+
+    # -- what proves it -----------------------------------------------------------------------------------
+
+    def check_password(self, email: str, password: str) -> Account | None:
+        """The account, if it is active and this is its password. Takes the same time whatever is wrong."""
+        try:
+            wanted = check_email(email)
+        except InvalidKey:
+            wanted = ""
+        with self._db.read() as cursor:
+            row = self._by_email.one(cursor, {"which": wanted})
+        hashed = None if row is None else row[4]
+        right = is_password(hashed, password)
+        if not right or row is None:
+            return None
+        account = _account(row)
+        return account if account.active else None
+
+    def new_token(self, email: str, *, label: str = "", expires_s: int | None = None) -> str:
+        """A new API token. Its text is only here, never again."""
+        return TOKEN_PREFIX + self._issue(email, "token", TOKEN_PREFIX, label, expires_s)
+
+    def new_link(self, email: str, *, expires_s: int = LINK_LASTS_S) -> str:
+        """The secret of a link that signs in once: `<server>/sign-in/<secret>`. Earlier links end."""
+        with self._db.write() as cursor:
+            account = self._require_email(cursor, email)
+            self._forget_all.run(cursor, {"account": account.id, "kind": "link"})
+        return self._issue(email, "link", "", "", expires_s)
+
+    def new_session(self, email: str, *, label: str = "", expires_s: int = SESSION_LASTS_S) -> str:
+        """A new session's secret, for its cookie. `expires_s` counts from its last use."""
+        return self._issue(email, "session", "", label, expires_s)
+
+    def prove(self, secret: str, kind: Kind, *, lasts_s: int = SESSION_LASTS_S) -> Proof | None:
+        """Whose secret this is, if it is good. A session that is used again lasts longer, within its bound."""
+        hashed = hash_secret(secret)
+        now_us = self._clock.now_us()
+        with self._db.read() as cursor:
+            row = self._proof.one(cursor, {"which": hashed, "kind": kind, "now": now_us})
+        if row is None:
+            return None
+        account, credential = _account(row[:8]), Credential(hashed[:16], kind, *row[8:])
+        until_us = None if credential.expires_us is None else credential.expires_us
+        renewed = False
+        if kind == "session" and until_us is not None:
+            bound_us = credential.created_us + SESSION_LASTS_MAX_S * _US
+            wanted_us = min(now_us + lasts_s * _US, bound_us)
+            renewed = wanted_us - until_us > lasts_s * _US // 20
+            until_us = wanted_us if renewed else until_us
+        stale = credential.used_us is None or now_us - credential.used_us > 3600 * _US
+        if renewed or (stale and kind != "link"):
+            with self._db.write() as cursor:
+                self._use.run(cursor, {"which": hashed, "now": now_us, "until": until_us})
+        return Proof(account, credential, renewed)
+
+    def redeem(self, secret: str) -> Account | None:
+        """Whose one-time link this was, if it was good. It is good no more, whoever else holds it."""
+        hashed = hash_secret(secret)
+        with self._db.write() as cursor:
+            found = {"which": hashed, "kind": "link", "now": self._clock.now_us()}
+            row = self._proof.one(cursor, found)
+            if row is None or self._forget.run(cursor, {"which": hashed, "kind": "link"}) != 1:
+                return None
+        return _account(row[:8])
+
+    def end_session(self, secret: str) -> None:
+        """Sign out. Idempotent."""
+        with self._db.write() as cursor:
+            self._forget.run(cursor, {"which": hash_secret(secret), "kind": "session"})
+
+    def credentials(self, email: str, kind: Kind = "token") -> list[Credential]:
+        """What somebody holds of this kind, newest first (at most 200)."""
+        with self._db.read() as cursor:
+            account = self._require_email(cursor, email)
+            rows = self._held.all(cursor, {"account": account.id, "kind": kind})
+        return [Credential(row[0][:16], kind, *row[1:]) for row in rows]
+
+    def revoke(self, email: str, credential_id: str, kind: Kind = "token") -> None:
+        """End one token or session of somebody's; `NotFound`."""
+        with self._db.write() as cursor:
+            account = self._require_email(cursor, email)
+            for row in self._held.all(cursor, {"account": account.id, "kind": kind}):
+                if row[0][:16] == credential_id:
+                    self._forget.run(cursor, {"which": row[0], "kind": kind})
+                    return
+        raise NotFound(f"{email} has no {kind} {credential_id}")
+
+    def reap(self) -> int:
+        """Take away what has expired; the number of rows."""
+        with self._db.write() as cursor:
+            return self._reap.run(cursor, {"now": self._clock.now_us()})
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _issue(self, email: str, kind: Kind, prefix: str, label: str, expires_s: int | None) -> str:
+        secret = self._entropy.token(SECRET_BYTES)
+        now_us = self._clock.now_us()
+        with self._db.write() as cursor:
+            account = self._require_email(cursor, email)
+            self._issue_row.run(
+                cursor,
+                {
+                    "hash": hash_secret(prefix + secret), "account_id": account.id, "kind": kind,
+                    "label": label[:LABEL_CHARS_MAX], "created_us": now_us,
+                    "expires_us": None if expires_s is None else now_us + expires_s * _US,
+                },
+            )  # fmt: skip
+        return secret
+
+    def _change(
+        self, email: str, statement: Any, values: Mapping[str, Any], *, unless_last: bool = False
+    ) -> Account:
+        with self._db.write() as cursor:
+            account = self._require_email(cursor, email)
+            if unless_last and account.is_admin and account.active:
+                others = self._other_admins.one(cursor, {"which": account.id})[0]
+                if others == 0:
+                    raise Blocked(
+                        f"{account.email} is the last administrator; make somebody else one first: "
+                        "holdfast user set EMAIL --admin"
+                    )
+            statement.run(cursor, {"which": account.id, **values})
+            return self._require(cursor, account.id)
+
+    def _require(self, cursor: Cursor, account_id: int) -> Account:
+        row = self._by_id.one(cursor, {"which": account_id})
+        if row is None:
+            raise NotFound(f"there is no account {account_id}")
+        return _account(row)
+
+    def _require_email(self, cursor: Cursor, email: str) -> Account:
+        row = self._by_email.one(cursor, {"which": check_email(email)})
+        if row is None:
+            raise NotFound(f"{email} has no account; make one with: holdfast user add {email}")
+        return _account(row)
+
+    def _compile(self) -> None:
+        db = self._db
+        account = select(*_COLUMNS)
+        which = bindparam("which")
+        self._by_id = db.statement(account.where(_ACCOUNT.c.id == which))
+        self._by_email = db.statement(account.where(_ACCOUNT.c.email == which))
+        self._page = db.statement(
+            account.where(_ACCOUNT.c.id > bindparam("after"))
+            .order_by(_ACCOUNT.c.id)
+            .limit(bindparam("limit", type_=schema.Whole))
+        )
+        sequence = db.upsert(_SEQUENCE)
+        self._next_id = db.statement(
+            sequence.on_conflict_do_update(
+                index_elements=[_SEQUENCE.c.name], set_={"next": _SEQUENCE.c.next + 1}
+            ).returning(_SEQUENCE.c.next),
+            columns=["name", "next"],
+        )
+        self._insert = db.statement(
+            insert(_ACCOUNT),
+            columns=["id", "email", "password_hash", "is_admin", "active", "preferred_pool", "created_us"],
+        )
+        change = update(_ACCOUNT).where(_ACCOUNT.c.id == which)
+        self._set_password = db.statement(change.values(password_hash=bindparam("new_hash")))
+        self._set_admin = db.statement(change.values(is_admin=bindparam("new_admin")))
+        self._set_active = db.statement(change.values(active=bindparam("new_active")))
+        self._set_pool = db.statement(change.values(preferred_pool=bindparam("new_pool")))
+        self._other_admins = db.statement(
+            select(func.count())
+            .select_from(_ACCOUNT)
+            .where(_ACCOUNT.c.is_admin == 1, _ACCOUNT.c.active == 1, _ACCOUNT.c.id != which)
+        )
+        self._issue_row = db.statement(
+            insert(_CREDENTIAL), columns=["hash", "account_id", "kind", "label", "created_us", "expires_us"]
+        )
+        self._proof = db.statement(_proof_select())
+        self._use = db.statement(
+            update(_CREDENTIAL)
+            .where(_CREDENTIAL.c.hash == which)
+            .values(used_us=bindparam("now"), expires_us=bindparam("until"))
+        )
+        mine = (_CREDENTIAL.c.account_id == bindparam("account"), _CREDENTIAL.c.kind == bindparam("kind"))
+        self._forget = db.statement(
+            delete(_CREDENTIAL).where(_CREDENTIAL.c.hash == which, _CREDENTIAL.c.kind == bindparam("kind"))
+        )
+        self._forget_all = db.statement(delete(_CREDENTIAL).where(*mine))
+        self._held = db.statement(
+            select(
+                _CREDENTIAL.c.hash, _CREDENTIAL.c.label, _CREDENTIAL.c.created_us, _CREDENTIAL.c.used_us,
+                _CREDENTIAL.c.expires_us,
+            ).where(*mine).order_by(_CREDENTIAL.c.created_us.desc()).limit(200)
+        )  # fmt: skip
+        self._reap = db.statement(delete(_CREDENTIAL).where(_CREDENTIAL.c.expires_us <= bindparam("now")))
+
+
+_COLUMNS = (
+    _ACCOUNT.c.id, _ACCOUNT.c.email, _ACCOUNT.c.is_admin, _ACCOUNT.c.active, _ACCOUNT.c.password_hash,
+    _ACCOUNT.c.preferred_pool, _ACCOUNT.c.created_us, _ACCOUNT.c.preferences,
+)  # fmt: skip
+
+
+def check_email(email: str) -> str:
+    """`email` as it is kept: trimmed, lower case; `InvalidKey` if it cannot be an address."""
+    text = unicodedata.normalize("NFC", email.strip()).lower()
+    name, at, host = text.rpartition("@")
+    printable = text.isprintable() and not any(char.isspace() for char in text)
+    if not (name and at and host and printable and len(text) <= EMAIL_CHARS_MAX):
+        raise InvalidKey(f"{email[:EMAIL_CHARS_MAX]!r} is no e-mail address; write one like alice@example.org")
+    return text
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a secret that we drew ourselves: it has 256 random bits, so one plain hash is enough."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _proof_select() -> Select[Any]:
+    now = bindparam("now", type_=schema.Whole)
+    return (
+        select(
+            *_COLUMNS, _CREDENTIAL.c.label, _CREDENTIAL.c.created_us, _CREDENTIAL.c.used_us, _CREDENTIAL.c.expires_us
+        )
+        .join(_ACCOUNT, _ACCOUNT.c.id == _CREDENTIAL.c.account_id)
+        .where(
+            _CREDENTIAL.c.hash == bindparam("which"),
+            _CREDENTIAL.c.kind == bindparam("kind"),
+            _ACCOUNT.c.active == 1,
+            (_CREDENTIAL.c.expires_us.is_(None)) | (_CREDENTIAL.c.expires_us > now),
+        )
+    )
+
+
+def _account(row: Any) -> Account:
+    account_id, email, is_admin, active, password_hash, preferred_pool, created_us, preferences = row
+    return Account(
+        id=account_id,
+        email=email,
+        is_admin=bool(is_admin),
+        active=bool(active),
+        has_password=password_hash is not None,
+        preferred_pool=preferred_pool,
+        created_us=created_us,
+        preferences=json.loads(preferences),
+    )

@@ -1,0 +1,1 @@
+"""The catalog's migrations: numbered, forward only, never edited once released."""
