@@ -1,3 +1,3 @@
 """What every test of the tree shares."""
 
-pytest_plugins = ["tests.plugins.needs"]
+pytest_plugins = ["holdfast.testing.fixtures", "tests.plugins.needs"]

@@ -28,7 +28,7 @@ _MOUNT_LIMIT_S = 30
 
 
 class Disk:
-    """A mounted disk. `folder` is where it is; made by `small_disk`. One thread at a time changes its fate."""
+    """A mounted disk. `folder` is where it is. Made by `small_disk`; for one thread at a time."""
 
     def __init__(self, kind: Kind, folder: Path, held: Path) -> None:
         self.kind: Kind = kind
@@ -135,7 +135,10 @@ def make_ext4(image: Path, *, inodes: int | None = None) -> None:
     maker = program("mkfs.ext4", package="e2fsprogs")
     count = ["-N", str(inodes)] if inodes is not None else []
     made = subprocess.run(
-        [str(maker), "-q", "-F", "-m", "0", *count, str(image)], check=False, capture_output=True, timeout=_MOUNT_LIMIT_S
+        [str(maker), "-q", "-F", "-m", "0", *count, str(image)],
+        check=False,
+        capture_output=True,
+        timeout=_MOUNT_LIMIT_S,
     )
     if made.returncode != 0:
         raise OSError(errno.EINVAL, made.stderr.decode(errors="replace").strip(), str(image))
@@ -143,10 +146,13 @@ def make_ext4(image: Path, *, inodes: int | None = None) -> None:
 
 def _mount(*arguments: str) -> None:
     done = subprocess.run(
-        [str(program("mount", package="mount")), *arguments], check=False, capture_output=True, timeout=_MOUNT_LIMIT_S
+        [str(program("mount", package="mount")), *arguments],
+        check=False,
+        capture_output=True,
+        timeout=_MOUNT_LIMIT_S,
     )
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()
+        said = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise OSError(errno.EBUSY if "busy" in said else errno.EPERM, said)
 
 

@@ -17,9 +17,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -27,11 +26,17 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from holdfast.seams import SystemClock
+from holdfast.testing.daemons import (
+    START_LIMIT_S,
+    ServerFailed,
+    await_ready,
+    spawn,
+    stop,
+    tail,
+    temporary_folder,
+)
 from holdfast.testing.here import CannotRunHere, program
 
-START_LIMIT_S = 30.0
-STOP_LIMIT_S = 10.0
 START_ATTEMPTS = 3
 
 
@@ -44,10 +49,6 @@ class Server:
     port: int
     process_id: int
     folder: Path
-
-
-class ServerFailed(Exception):
-    """The server did not start, or died. The message ends with its log."""
 
 
 def free_port() -> int:
@@ -121,15 +122,15 @@ class Postgres:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for as long as the block lasts. Ready within a second or so."""
     binaries = postgres_binaries()
-    with _folder("holdfast-postgres-") as folder:
+    with temporary_folder("holdfast-postgres-") as folder:
         account = _unprivileged_account(folder)
         password = secrets.token_hex(8)
         _make_cluster(binaries, folder, password, account)
         for attempt in range(1, START_ATTEMPTS + 1):
             port = free_port()
-            process = _spawn(_postgres_command(binaries, folder, port), folder, account)
+            process = spawn(_postgres_command(binaries, folder, port), folder, account)
             try:
-                _await(process, folder, lambda: _postgres_is_ready(folder))
+                await_ready(process, folder, lambda: _is_ready(folder))
                 break
             except ServerFailed:
                 if attempt == START_ATTEMPTS:
@@ -140,7 +141,7 @@ def postgres() -> Iterator[Postgres]:
             url = f"postgresql://holdfast:{password}@127.0.0.1:{port}/postgres"
             yield Postgres(Server("postgres", url, port, process.pid, folder), password)
         finally:
-            _stop(process, signal.SIGQUIT)  # "immediate": nothing in it is worth a checkpoint
+            stop(process, signal.SIGQUIT)  # "immediate": nothing in it is worth a checkpoint
 
 
 @contextlib.contextmanager
@@ -151,16 +152,26 @@ def nginx(http_block: str, *, port: int) -> Iterator[Server]:
     run as the caller, so they read what the caller may read. `ServerFailed` says what nginx found wrong.
     """
     binary = program("nginx", package="nginx-light")
-    with _folder("holdfast-nginx-") as folder:
+    with temporary_folder("holdfast-nginx-") as folder:
         account = "user root;\n" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(_NGINX_CONF.format(folder=folder, account=account, http=http_block))
-        command = [str(binary), "-e", str(folder / "log"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
-        process = _spawn(command, folder, None)
+        (folder / "nginx.conf").write_text(
+            _NGINX_CONF.format(folder=folder, account=account, http=http_block)
+        )
+        command = [
+            str(binary),
+            "-e",
+            str(folder / "log"),
+            "-p",
+            str(folder),
+            "-c",
+            str(folder / "nginx.conf"),
+        ]
+        process = spawn(command, folder, None)
         try:
-            _await(process, folder, lambda: _answers(port))
+            await_ready(process, folder, lambda: _answers(port))
             yield Server("nginx", f"http://127.0.0.1:{port}", port, process.pid, folder)
         finally:
-            _stop(process, signal.SIGTERM)
+            stop(process, signal.SIGTERM)
 
 
 def postgres_binaries() -> Path:
@@ -229,7 +240,7 @@ def _make_cluster(binaries: Path, folder: Path, password: str, account: str | No
             command, stdout=log, stderr=log, cwd=folder, user=account, check=False, timeout=START_LIMIT_S
         )
     if made.returncode != 0:
-        raise ServerFailed(f"initdb failed:\n{_tail(folder)}")
+        raise ServerFailed(f"initdb failed:\n{tail(folder)}")
 
 
 def _postgres_command(binaries: Path, folder: Path, port: int) -> list[str]:
@@ -250,7 +261,7 @@ def _postgres_command(binaries: Path, folder: Path, port: int) -> list[str]:
     return [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), *chosen]
 
 
-def _postgres_is_ready(folder: Path) -> bool:
+def _is_ready(folder: Path) -> bool:
     try:
         lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -262,59 +273,3 @@ def _answers(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextlib.contextmanager
-def _folder(prefix: str) -> Iterator[Path]:
-    # not pytest's tmp_path: another account has to reach it, and a socket's path must be short
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _spawn(command: Sequence[str], folder: Path, account: str | None) -> subprocess.Popen[bytes]:
-    """Start it as the leader of a group of its own, to be killed by the kernel should we die first."""
-    guard = shutil.which("setpriv")
-    if guard is not None:
-        command = [guard, "--pdeathsig", "INT", "--", *command]
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            user=account,
-            group=account,
-            extra_groups=() if account is not None else None,
-            start_new_session=True,
-        )
-
-
-def _await(process: subprocess.Popen[bytes], folder: Path, ready: Callable[[], bool]) -> None:
-    clock = SystemClock()
-    end = clock.monotonic_s() + START_LIMIT_S
-    while not ready():
-        if process.poll() is not None:
-            raise ServerFailed(f"{process.args} ended with {process.returncode}:\n{_tail(folder)}")
-        if clock.monotonic_s() > end:
-            _stop(process, signal.SIGKILL)
-            raise ServerFailed(f"{process.args} was not ready after {START_LIMIT_S} s:\n{_tail(folder)}")
-        clock.sleep(0.005)
-
-
-def _stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """End this very process, gently first; returns when it is gone."""
-    if process.poll() is None:
-        process.send_signal(how)
-    try:
-        process.wait(timeout=STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=STOP_LIMIT_S)
-
-
-def _tail(folder: Path) -> str:
-    return (folder / "log").read_text(errors="replace")[-4000:]
