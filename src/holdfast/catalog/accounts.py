@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, Select, bindparam, delete, func, insert, select, update
 
 from holdfast.catalog import schema
 from holdfast.catalog.database import Cursor, Database
@@ -60,7 +60,8 @@ class Account:
         """The account for JSON answers, times in microseconds."""
         return {
             "id": self.id, "email": self.email, "is_admin": self.is_admin, "active": self.active,
-            "has_password": self.has_password, "preferred_pool": self.preferred_pool, "created_us": self.created_us,
+            "has_password": self.has_password, "preferred_pool": self.preferred_pool,
+            "created_us": self.created_us,
         }  # fmt: skip
 
 
@@ -97,20 +98,27 @@ class Accounts:
     # -- accounts -----------------------------------------------------------------------------------------
 
     def create(
-        self, email: str, *, password: str | None = None, is_admin: bool = False, preferred_pool: str | None = None
+        self,
+        email: str,
+        *,
+        password: str | None = None,
+        is_admin: bool = False,
+        preferred_pool: str | None = None,
     ) -> Account:
         """A new account. `AlreadyExists` if the address has one, `InvalidKey` if it is no address."""
         email = check_email(email)
         hashed = None if password is None else hash_password(password)
         with self._db.write() as cursor:
             if self._by_email.one(cursor, {"which": email}) is not None:
-                raise AlreadyExists(f"{email} has an account already; change it with: holdfast user set {email}")
+                raise AlreadyExists(
+                    f"{email} has an account already; change it with: holdfast user set {email}"
+                )
             account_id: int = self._next_id.one(cursor, {"name": "account", "next": 2})[0] - 1
             self._insert.run(
                 cursor,
                 {
-                    "id": account_id, "email": email, "password_hash": hashed, "is_admin": int(is_admin), "active": 1,
-                    "preferred_pool": preferred_pool, "created_us": self._clock.now_us(),
+                    "id": account_id, "email": email, "password_hash": hashed, "is_admin": int(is_admin),
+                    "active": 1, "preferred_pool": preferred_pool, "created_us": self._clock.now_us(),
                 },
             )  # fmt: skip
             return self._require(cursor, account_id)
@@ -135,7 +143,7 @@ class Accounts:
         return bool(self.accounts(limit=1))
 
     def set_password(self, email: str, password: str | None) -> Account:
-        """Set the password (None: no password, only links and tokens). Ends the account's sessions and links."""
+        """Set the password (None: only links and tokens). Ends the account's sessions and links."""
         hashed = None if password is None else hash_password(password)
         with self._db.write() as cursor:
             account = self._require_email(cursor, email)
@@ -197,7 +205,7 @@ class Accounts:
         return self._issue(email, "session", "", label, expires_s)
 
     def prove(self, secret: str, kind: Kind, *, lasts_s: int = SESSION_LASTS_S) -> Proof | None:
-        """Whose secret this is, if it is good. A session that is used again lasts longer, within its bound."""
+        """Whose secret this is, if it is good. A session that is used lasts longer, within its bound."""
         hashed = hash_secret(secret)
         now_us = self._clock.now_us()
         with self._db.read() as cursor:
@@ -302,7 +310,7 @@ class Accounts:
     def _compile(self) -> None:
         db = self._db
         account = select(*_COLUMNS)
-        which = bindparam("which")
+        which: BindParameter[Any] = bindparam("which")
         self._by_id = db.statement(account.where(_ACCOUNT.c.id == which))
         self._by_email = db.statement(account.where(_ACCOUNT.c.email == which))
         self._page = db.statement(
@@ -366,12 +374,14 @@ def check_email(email: str) -> str:
     name, at, host = text.rpartition("@")
     printable = text.isprintable() and not any(char.isspace() for char in text)
     if not (name and at and host and printable and len(text) <= EMAIL_CHARS_MAX):
-        raise InvalidKey(f"{email[:EMAIL_CHARS_MAX]!r} is no e-mail address; write one like alice@example.org")
+        raise InvalidKey(
+            f"{email[:EMAIL_CHARS_MAX]!r} is no e-mail address; write one like alice@example.org"
+        )
     return text
 
 
 def hash_secret(secret: str) -> str:
-    """What is stored of a secret that we drew ourselves: it has 256 random bits, so one plain hash is enough."""
+    """What is stored of a secret that we drew: it has 256 random bits, so one plain hash is enough."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -379,7 +389,11 @@ def _proof_select() -> Select[Any]:
     now = bindparam("now", type_=schema.Whole)
     return (
         select(
-            *_COLUMNS, _CREDENTIAL.c.label, _CREDENTIAL.c.created_us, _CREDENTIAL.c.used_us, _CREDENTIAL.c.expires_us
+            *_COLUMNS,
+            _CREDENTIAL.c.label,
+            _CREDENTIAL.c.created_us,
+            _CREDENTIAL.c.used_us,
+            _CREDENTIAL.c.expires_us,
         )
         .join(_ACCOUNT, _ACCOUNT.c.id == _CREDENTIAL.c.account_id)
         .where(

@@ -27,7 +27,7 @@ _turn = threading.BoundedSemaphore(AT_ONCE)
 def hash_password(password: str) -> str:
     """What is stored of `password`; `InvalidKey` if it is too short or too long."""
     if not CHARS_MIN <= len(password) <= CHARS_MAX:
-        raise InvalidKey(f"a password has {CHARS_MIN} to {CHARS_MAX} characters; this one has {len(password)}")
+        raise InvalidKey(f"a password has {CHARS_MIN} to {CHARS_MAX} characters, not {len(password)}")
     with _turn:
         return _hasher().hash(password.encode("utf-8", "surrogatepass"))
 

@@ -199,6 +199,17 @@ credential = Table(
     Index("credential_by_account", "account_id", "kind"),
 )
 
+# Failed sign-ins, so that guessing is slow. The bucket is a hash of an e-mail address, a client address or both.
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("bucket", Text, primary_key=True),
+    _whole("failures"),
+    _whole("blocked_until_us"),
+    _whole("changed_us"),
+    Index("attempt_by_age", "changed_us"),
+)
+
 upload = Table(
     "upload",
     metadata,
