@@ -83,10 +83,14 @@ DEFAULT_PUT = PutOptions()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The medium behind a store. None where it has no such number."""
+    """The medium behind a store. None where it has no such number.
+
+    `medium` names the medium: pools with the same one share its free space.
+    """
 
     capacity_bytes: int | None
     free_bytes: int | None
+    medium: str | None = None
 
 
 @runtime_checkable
@@ -108,11 +112,18 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A local file. A file that changes while it is read is noticed by the driver (size and mtime)."""
+    """A local file. A file that changes while it is read is noticed by the driver (size and mtime).
+
+    With `consume` the file is given away: a driver on the same file system may rename it into place instead
+    of copying it, and the file is gone after a successful put. `checksum` (`blake3:<hex>`) spares the pass
+    over the bytes then; it must have been taken from just these bytes.
+    """
 
     path: Path
     size_bytes: int
     once: bool = False
+    consume: bool = False
+    checksum: str | None = None
 
     @classmethod
     def of(cls, path: Path | str) -> FileBody:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql import ClauseElement
 
 from holdfast.errors import CatalogError, Conflict, SchemaMismatch, Unavailable
 
@@ -87,11 +86,11 @@ class Database:
         self._write_lock = threading.Lock()
         if self.is_sqlite:
             self.path = Path(url.removeprefix("sqlite:///"))
-            self._dialect: Any = sqlite.dialect(paramstyle="named")
+            self._dialect: Any = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
         else:
             self._dialect = postgresql.dialect(paramstyle="pyformat")
 
-    def statement(self, clause: ClauseElement, columns: Sequence[str] | None = None) -> Statement:
+    def statement(self, clause: Any, columns: Sequence[str] | None = None) -> Statement:
         """`clause` compiled for this database. An insert or update without values takes `columns`."""
         compiled = clause.compile(
             dialect=self._dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}

@@ -98,7 +98,7 @@ class DatasetLedger:
         with self._db.read() as cursor:
             return [ExtraFile(*row) for row in self._extras.all(cursor, {"id": dataset_id})]
 
-    def list(self, which: Filter) -> list[Dataset]:
+    def page(self, which: Filter) -> list[Dataset]:
         """One page, newest first unless asked otherwise. Two queries, whatever the number of datasets."""
         asked = (
             which.pool is not None, which.owner is not None, which.state is not None, which.name_has is not None,

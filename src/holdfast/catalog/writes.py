@@ -23,7 +23,7 @@ from holdfast.catalog.datasets import DatasetLedger, fold_name
 from holdfast.catalog.events import EventLedger
 from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.pools import PoolLedger
-from holdfast.errors import Conflict, NoSpace, NotFound
+from holdfast.errors import Conflict, NoSpace, NotFound, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.placement.policy import Choice, Request, RoundCounts, RoundStep
 from holdfast.seams import Clock, Entropy
@@ -132,6 +132,17 @@ class WriteLedger:
                 verified_us=bindparam("now"), changed_us=bindparam("now"),
             )
         )  # fmt: skip
+        self._purge_dataset = db.statement(
+            update(_DATASET)
+            .where(_DATASET.c.id == bindparam("which"))
+            .values(state="purged", hidden=1, note=bindparam("new_note"), updated_us=bindparam("now"),
+                    deleted_us=bindparam("now"))
+        )  # fmt: skip
+        self._retire_replica = db.statement(
+            update(_REPLICA)
+            .where(_REPLICA.c.dataset_id == bindparam("which"))
+            .values(state="retiring", changed_us=bindparam("now"))
+        )
         self._insert_extra = db.statement(
             insert(schema.extra_file), columns=["dataset_id", "path", "size_bytes", "checksum"]
         )
@@ -163,7 +174,7 @@ class WriteLedger:
             for new, request in wanted:
                 choices = decide(request, rows, rounds)
                 if not choices or not choices[0].possible:
-                    raise no_space(request, choices)
+                    raise no_pool(request, choices)
                 dataset_id, uuid = ids.take()
                 pool, steps = choices[0].object_store_id, choices[0].rounds
                 key = naming.key(pool, dataset_id, uuid)
@@ -200,7 +211,7 @@ class WriteLedger:
             choices = decide(request, rows, lambda node, signature: {})
             here = [choice for choice in choices if choice.object_store_id == prepared.object_store_id]
             if not here or not here[0].possible:
-                raise no_space(request, here)
+                raise no_pool(request, here)
             self._touch(cursor, prepared, more_bytes)
             self._counters.add_to_pool(cursor, prepared.object_store_id, reserved=more_bytes)
 
@@ -281,6 +292,21 @@ class WriteLedger:
             self._counters.add_to_states(cursor, {"new": -1})
             for statement in self._forget:
                 statement.run(cursor, {"which": prepared.dataset_id})
+
+    def give_up(self, prepared: Prepared, why: str) -> None:
+        """The write failed, and its pool cannot be cleaned up now: leave that to `reap`. Idempotent."""
+        with self._db.write() as cursor:
+            row = self._end_reservation.one(cursor, {"which": prepared.dataset_id, "proof": prepared.token})
+            if row is None:
+                return
+            now = self._clock.now_us()
+            self._purge_dataset.run(cursor, {"which": prepared.dataset_id, "new_note": why, "now": now})
+            self._retire_replica.run(cursor, {"which": prepared.dataset_id, "now": now})
+            # a retiring replica counts until it is gone; nobody knows how many of the bytes arrived
+            self._counters.add_to_pool(
+                cursor, prepared.object_store_id, datasets=1, used=int(row[0]), reserved=-int(row[0])
+            )
+            self._counters.add_to_states(cursor, {"new": -1, "purged": 1})
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -408,10 +434,13 @@ class _Ids:
             self._ledger.set_next_id(self._cursor, DATASET_IDS, self._next)
 
 
-def no_space(request: Request, choices: Sequence[Choice]) -> NoSpace:
-    """Why no pool could take it, pool by pool."""
+def no_pool(request: Request, choices: Sequence[Choice]) -> StoreError:
+    """Why no pool could take it, pool by pool: `Unavailable` if one that cannot be reached might, else `NoSpace`."""
     reasons = "; ".join(f"{choice.object_store_id}: {choice.reason}" for choice in choices) or "there are no pools"
-    return NoSpace(f"no pool can take {request.size_bytes} bytes: {reasons}", operation="put")
+    message = f"no pool can take {request.size_bytes} bytes: {reasons}"
+    if any(choice.code == "unreachable" for choice in choices):
+        return Unavailable(message, operation="put")
+    return NoSpace(message, operation="put")
 
 
 def _given_up(prepared: Prepared) -> Conflict:

@@ -22,13 +22,15 @@ from math import lcm
 from typing import Literal
 
 PoolState = Literal["active", "read-only", "draining", "offline"]
+Code = Literal["ok", "full", "state", "unreachable", "weight", "not-asked"]
 
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
     """A snapshot of one pool. None means "no such number".
 
-    `used_bytes` is what the medium (or, where it has none, the catalog) says is taken, without reservations.
+    `used_bytes` is what is taken of the capacity, without reservations. `free_bytes` is what the medium has
+    left, and `medium_reserved_bytes` what all pools on that medium have promised of it.
     """
 
     object_store_id: str
@@ -39,7 +41,26 @@ class PoolView:
     capacity_bytes: int | None = None
     used_bytes: int = 0
     reserved_bytes: int = 0
+    free_bytes: int | None = None
+    medium_reserved_bytes: int | None = None
+    medium: str | None = None
     max_percent_full: float | None = None
+
+    def updated(
+        self,
+        *,
+        reserved_bytes: int | None = None,
+        medium_reserved_bytes: int | None = None,
+        failed_because: str | None = None,
+    ) -> PoolView:
+        """The same pool with other promises, or one that has just failed."""
+        return PoolView(
+            self.object_store_id, self.state, self.reachable and failed_because is None,
+            failed_because or self.unreachable_because, self.private, self.capacity_bytes, self.used_bytes,
+            self.reserved_bytes if reserved_bytes is None else reserved_bytes, self.free_bytes,
+            self.medium_reserved_bytes if medium_reserved_bytes is None else medium_reserved_bytes, self.medium,
+            self.max_percent_full,
+        )  # fmt: skip
 
     def limit_bytes(self) -> int | None:
         """The number of bytes that may be taken in all."""
@@ -79,10 +100,7 @@ Node = Leaf | Branch
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be placed. `pool` demands one pool; `preferred` asks for one and takes another if it must.
-
-    `shareable` False allows private pools only for their kind of data; True refuses them.
-    """
+    """What is to be placed. `pool` demands one pool; `preferred` asks for one and takes another if it must."""
 
     size_bytes: int = 0
     owner: str | None = None
@@ -102,11 +120,15 @@ class RoundStep:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One pool's verdict. Those with `possible` come first, in the order in which to try them."""
+    """One pool's verdict. Those with `possible` come first, in the order in which to try them.
+
+    `reason` is for people, `code` for programs: ok, full, state, unreachable, weight, not-asked.
+    """
 
     object_store_id: str
     possible: bool
     reason: str
+    code: Code = "ok"
     rounds: tuple[RoundStep, ...] = ()
 
 
@@ -135,7 +157,8 @@ def rank(
     others = [choice for choice in possible if choice.object_store_id != wanted]
     rest = [choice for choice in passed if choice.object_store_id != wanted]
     if request.pool:
-        not_asked = [Choice(c.object_store_id, False, f"{request.pool} was asked for") for c in others]
+        why = f"{request.pool} was asked for"
+        not_asked = [Choice(c.object_store_id, False, why, "not-asked") for c in others]
         return chosen + refused + not_asked + rest
     # a pool that was preferred stands outside the rounds: it must not shift the others' shares
     return [Choice(c.object_store_id, True, c.reason) for c in chosen] + others + refused + rest
@@ -148,18 +171,25 @@ def leaves(tree: Node) -> list[Leaf]:
     return [leaf for child in tree.children for leaf in leaves(child)]
 
 
-def refusal(request: Request, view: PoolView) -> str | None:
+def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     """Why this pool cannot take the dataset, or None if it can."""
     if view.state != "active":
-        return {"read-only": "it is read-only", "draining": "it is being drained", "offline": "it is offline"}[
-            view.state
-        ]
+        return "state", _STATE_WORDS[view.state]
     if not view.reachable:
-        return f"it cannot be reached: {view.unreachable_because}" if view.unreachable_because else "it is unreachable"
+        why = view.unreachable_because
+        return "unreachable", f"it cannot be used now: {why}" if why else "it cannot be used now"
     limit = view.limit_bytes()
     if limit is not None and view.used_bytes + view.reserved_bytes + request.size_bytes > limit:
-        return f"it has no room: {_fullness(view)}, {_bytes(request.size_bytes)} asked for{_limit_words(view)}"
+        return "full", f"it has no room: {_fullness(view)}{_limit_words(view)}, {_bytes(request.size_bytes)} asked for"
+    promised = view.reserved_bytes if view.medium_reserved_bytes is None else view.medium_reserved_bytes
+    if view.free_bytes is not None and promised + request.size_bytes > view.free_bytes:
+        return "full", f"its disk has {_bytes(view.free_bytes)} free, {_bytes(request.size_bytes)} asked for"
     return None
+
+
+_STATE_WORDS: Mapping[str, str] = {
+    "read-only": "it is read-only", "draining": "it is being drained", "offline": "it is offline",
+}  # fmt: skip
 
 
 # -- inside -----------------------------------------------------------------------------------------------
@@ -171,11 +201,12 @@ def _rank(
     if isinstance(node, Leaf):
         view = views.get(node.object_store_id)
         if view is None:
-            return [], [Choice(node.object_store_id, False, "it is not open")]
+            return [], [Choice(node.object_store_id, False, "it is not open", "unreachable")]
         place = words[node.object_store_id]
         refused = refusal(request, view)
         if refused is not None:
-            return [], [Choice(node.object_store_id, False, f"{place}: {refused}" if place else refused)]
+            code, why = refused
+            return [], [Choice(node.object_store_id, False, f"{place}: {why}" if place else why, code)]
         reason = f"{place}, {_fullness(view)}" if place else _fullness(view)
         return [Choice(node.object_store_id, True, reason)], []
     if node.kind == "hierarchical":
@@ -200,11 +231,12 @@ def _rank_distributed(
         yes, no = _rank(request, child, views, rounds, words)
         passed += no
         if child.weight == 0:
-            passed += [_because(choice, "weight 0: it is read, never chosen") for choice in yes]
+            why = "weight 0: it is read, never chosen"
+            passed += [Choice(choice.object_store_id, False, why, "weight") for choice in yes]
         elif yes:
             ranked[name], weights[name] = yes, child.weight
     if not ranked:
-        return [], [Choice(c.object_store_id, False, c.reason) for c in passed]
+        return [], passed
     signature = ",".join(f"{name}={weights[name]}" for name in sorted(weights))
     counts = rounds(node.node_id, signature)
     order = turn(weights, {name: counts.get(name, 0) for name in weights})
@@ -217,8 +249,8 @@ def _rank_distributed(
         standing = f"has {counts.get(name, 0)} of {placed}, its share is {_percent(share)}"
         for choice in ranked[name]:
             reason = f"{choice.reason}; {standing}"
-            possible.append(Choice(choice.object_store_id, True, reason, (step, *choice.rounds)))
-    return possible, [Choice(c.object_store_id, False, c.reason) for c in passed]
+            possible.append(Choice(choice.object_store_id, True, reason, "ok", (step, *choice.rounds)))
+    return possible, passed
 
 
 def turn(weights: Mapping[str, Fraction], counts: Mapping[str, int]) -> list[str]:
@@ -269,7 +301,7 @@ def _place_words(tree: Node) -> dict[str, str]:
 
 
 def _because(choice: Choice, reason: str) -> Choice:
-    return Choice(choice.object_store_id, choice.possible and not reason.startswith("weight 0"), reason, choice.rounds)
+    return Choice(choice.object_store_id, choice.possible, reason, choice.code, choice.rounds)
 
 
 def _fullness(view: PoolView) -> str:

@@ -9,7 +9,7 @@ contract, never in default bodies here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,7 +110,7 @@ class Driver(Store):
         """Prove that the pool works: write, read back and delete a small blob of its own. Raises why not."""
 
     @abstractmethod
-    def sync(self, keys: list[Key]) -> None:
+    def sync(self, keys: Sequence[Key]) -> None:
         """Make all puts with `durable=False` under these keys durable, bytes and names. Shares the cost."""
 
     @abstractmethod
@@ -120,6 +120,18 @@ class Driver(Store):
     @abstractmethod
     def discard(self, leftover: Leftover) -> bool:
         """Take a leftover away; False if it turned out to be somebody's work in progress."""
+
+    @abstractmethod
+    def occupied(self, key: Key) -> bool:
+        """Whether anything at all has this name, also a folder. False where that cannot be found out."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what a new pool needs, if only the last step is missing (its own folder, its bucket)."""
+
+    @abstractmethod
+    def expect(self, identity: str) -> None:
+        """From now on the medium is trusted only while it carries this mark. Does no I/O."""
 
     @abstractmethod
     def identity(self) -> str | None:

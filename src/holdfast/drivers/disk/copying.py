@@ -48,6 +48,18 @@ def copy_hashed(
     return f"blake3:{digest.hexdigest()}", size_bytes
 
 
+def hash_file(fd: int) -> str:
+    """The checksum of an open file, read from its start."""
+    digest = blake3()
+    block = bytearray(BLOCK_BYTES)
+    view = memoryview(block)
+    offset = 0
+    while count := os.preadv(fd, [block], offset):
+        digest.update(view[:count])
+        offset += count
+    return f"blake3:{digest.hexdigest()}"
+
+
 def _pour(
     files: Files, stream: BinaryIO, fd: int, digest: blake3, on_progress: Callable[[int], None] | None
 ) -> int:

@@ -18,21 +18,22 @@ import errno
 import io
 import os
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import BinaryIO, Literal, NoReturn
 
 from holdfast.blobs import (
     DEFAULT_GET,
     DEFAULT_PUT,
     BlobStat,
     Body,
+    FileBody,
     GetOptions,
     PutOptions,
     Reader,
     Usage,
 )
-from holdfast.drivers.disk.copying import copy_hashed
+from holdfast.drivers.disk.copying import copy_hashed, hash_file
 from holdfast.drivers.disk.walk import walk_files
 from holdfast.errors import (
     AlreadyExists,
@@ -129,7 +130,7 @@ class DiskDriver(Driver):
             stream = io.FileIO(fd, "r")
             if options.range is not None:
                 stream.seek(options.range.start)
-            return Reader(stream, _stat_of(key, found), local_path=Path(path))  # type: ignore[arg-type]
+            return Reader(stream, _stat_of(key, found), local_path=Path(path))
         raise Unavailable(f"{key} in pool {self._name} keeps changing", store=self._name, key=key, operation="open")
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[BlobStat]:
@@ -152,42 +153,11 @@ class DiskDriver(Driver):
             self._refuse_outside(path, key, "put")
         if options.if_absent and os.path.lexists(path):
             raise self._taken(key)
-        try:
-            fd, temporary = self._create_beside(path, durable)
-        except OSError as error:
-            self._fail(error, key, "put")
-        published = False
-        try:
-            hold_shared(fd)
-            checksum, size = copy_hashed(self._files, body, fd, options.on_progress)
-            if options.digest is not None and options.digest != checksum:
-                raise Corrupt(
-                    f"the bytes for {key} are not those announced",
-                    expected=options.digest, actual=checksum, store=self._name, key=key, operation="put",
-                )  # fmt: skip
-            if durable:
-                self._files.sync(fd)
-            found = os.fstat(fd)
-            staged = _stat_of(key, found, checksum)
-            assert found.st_size == size, "the medium holds another number of bytes than was written"
-            if options.on_staged is not None:
-                options.on_staged(staged)
-            self._publish(temporary, path, key, options)
-            published = True
-            if durable:
-                self._files.sync_folder(os.path.dirname(path))
-            return staged
-        except OSError as error:
-            if published:
-                raise OutcomeUnknown(
-                    f"{key} is in pool {self._name}, but its folder could not be synced: {error.strerror}",
-                    store=self._name, key=key, operation="put",
-                ) from error  # fmt: skip
-            self._fail(error, key, "put")
-        finally:
-            self._files.close(fd)
-            if not published:
-                self._forget_temporary(temporary)
+        if isinstance(body, FileBody) and body.consume:
+            taken = self._put_in_place(key, path, body, options, durable)
+            if taken is not None:
+                return taken
+        return self._put_copy(key, path, body, options, durable)
 
     def copy(self, source: Key, target: Key, options: PutOptions = DEFAULT_PUT) -> BlobStat:
         with self.open(source) as reader:
@@ -216,7 +186,7 @@ class DiskDriver(Driver):
             os.close(fd)
         self._remove_empty_folders(key)
 
-    def sync(self, keys: list[Key]) -> None:
+    def sync(self, keys: Sequence[Key]) -> None:
         if not keys or not self._durable:
             return
         try:
@@ -252,7 +222,8 @@ class DiskDriver(Driver):
             found = os.statvfs(self.root)
         except OSError as error:
             self._fail(error, Key(""), "usage")
-        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+        medium = f"disk {os.stat(self.root).st_dev}"
+        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, medium)
 
     def probe(self) -> None:
         self._require_mark("probe")
@@ -293,6 +264,19 @@ class DiskDriver(Driver):
             self._fail(error, Key(leftover.name), "discard")
         return True
 
+    def occupied(self, key: Key) -> bool:
+        return os.path.lexists(f"{self.root}/{key}")
+
+    def prepare(self) -> None:
+        if not os.path.isdir(self.root) and os.path.isdir(os.path.dirname(self.root)):
+            try:
+                self._files.make_folder(self.root, 0o777)
+                self._files.sync_folder(os.path.dirname(self.root))
+            except FileExistsError:
+                return
+            except OSError as error:
+                self._fail(error, Key(""), "prepare")
+
     def identity(self) -> str | None:
         try:
             with open(f"{self.root}/{MARK_NAME}", encoding="ascii") as stream:
@@ -327,7 +311,6 @@ class DiskDriver(Driver):
         self.expect(identity)
 
     def expect(self, identity: str) -> None:
-        """From now on the medium is only trusted while it carries this mark. Touches no disk."""
         self._identity = identity
         self._mark_seen = None
 
@@ -407,6 +390,91 @@ class DiskDriver(Driver):
             return
         if durable:
             self._files.sync_folder(parent)
+
+    def _put_copy(self, key: Key, path: str, body: Body, options: PutOptions, durable: bool) -> BlobStat:
+        """Copy the body into a temporary file beside its target, then give it the target's name."""
+        try:
+            fd, temporary = self._create_beside(path, durable)
+        except OSError as error:
+            self._fail(error, key, "put")
+        published = False
+        try:
+            hold_shared(fd)
+            checksum, size = copy_hashed(self._files, body, fd, options.on_progress)
+            self._check_digest(key, options, checksum)
+            if durable:
+                self._files.sync(fd)
+            found = os.fstat(fd)
+            assert found.st_size == size, "the medium holds another number of bytes than was written"
+            staged = _stat_of(key, found, checksum)
+            if options.on_staged is not None:
+                options.on_staged(staged)
+            self._publish(temporary, path, key, options)
+            published = True
+            if durable:
+                self._files.sync_folder(os.path.dirname(path))
+        except OSError as error:
+            self._fail_put(error, key, published)
+        finally:
+            self._files.close(fd)
+            if not published:
+                self._forget_temporary(temporary)
+        if isinstance(body, FileBody) and body.consume:
+            self._forget_temporary(os.fspath(body.path))
+        return staged
+
+    def _put_in_place(
+        self, key: Key, path: str, body: FileBody, options: PutOptions, durable: bool
+    ) -> BlobStat | None:
+        """Rename a file that was given away to its target; None if it lies on another file system."""
+        source, published = os.fspath(body.path), False
+        folder = os.path.dirname(path)
+        try:
+            self._make_folders(folder, durable)
+            fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            self._fail(error, key, "put")
+        try:
+            found = os.fstat(fd)
+            if found.st_dev != os.stat(folder).st_dev or not modes.S_ISREG(found.st_mode):
+                return None
+            checksum = body.checksum or hash_file(fd)
+            self._check_digest(key, options, checksum)
+            if durable:
+                self._files.sync(fd)
+            found = os.fstat(fd)
+            if found.st_size != body.size_bytes:
+                raise PreconditionFailed(
+                    f"{body.size_bytes} bytes were announced, but the file has {found.st_size}; nothing was stored",
+                    store=self._name, key=key, operation="put",
+                )  # fmt: skip
+            staged = _stat_of(key, found, checksum)
+            if options.on_staged is not None:
+                options.on_staged(staged)
+            self._publish(source, path, key, options)
+            published = True
+            if durable:
+                self._files.sync_folder(folder)
+            return staged
+        except OSError as error:
+            self._fail_put(error, key, published)
+        finally:
+            os.close(fd)
+
+    def _check_digest(self, key: Key, options: PutOptions, checksum: str) -> None:
+        if options.digest is not None and options.digest != checksum:
+            raise Corrupt(
+                f"the bytes for {key} are not those announced: {options.digest} was announced, {checksum} came",
+                expected=options.digest, actual=checksum, store=self._name, key=key, operation="put",
+            )  # fmt: skip
+
+    def _fail_put(self, error: OSError, key: Key, published: bool) -> NoReturn:
+        if published:
+            raise OutcomeUnknown(
+                f"{key} is in pool {self._name}, but its folder could not be synced: {error.strerror}",
+                store=self._name, key=key, operation="put",
+            ) from error  # fmt: skip
+        self._fail(error, key, "put")
 
     def _publish(self, temporary: str, path: str, key: Key, options: PutOptions) -> None:
         if options.if_version is not None:
@@ -493,7 +561,7 @@ class _ReaderBody:
         self._reader = reader
         self.size_bytes: int | None = reader.stat.size_bytes
 
-    def open(self) -> io.FileIO:  # type: ignore[override]
+    def open(self) -> BinaryIO:
         return io.FileIO(os.dup(self._reader.fileno()), "r")
 
 

@@ -1,0 +1,363 @@
+"""The pools that are open: their facts, their stores, and how full they are now.
+
+`PoolFacts` is what the configuration says. `PoolSet` knows the pools and the tree over them; it recognises a
+pool by its mark, makes new ones known to the catalog, and gives placement its snapshots. No pool that cannot
+be reached stops another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast import layout
+from holdfast.catalog.base import PoolRow, PoolState
+from holdfast.catalog.sql import Catalog
+from holdfast.errors import Denied, HoldfastError, NotFound, Problem, StoreError, Unavailable
+from holdfast.keys import Key
+from holdfast.placement.locator import Place
+from holdfast.placement.policy import Choice, Node, PoolView, Request, RoundCounts, leaves, rank
+from holdfast.seams import Entropy
+from holdfast.stores.base import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """What the configuration says of a pool."""
+
+    object_store_id: str
+    type: str
+    store_by: layout.StoreBy = "id"
+    name: str | None = None
+    description: str | None = None
+    location: str | None = None
+    order: int | None = None
+    weight: float | None = None
+    max_percent_full: float | None = None
+    capacity_bytes: int | None = None
+    private: bool = False
+    device: str | None = None
+    quota_source: str | None = None
+    badges: tuple[tuple[str, str | None], ...] = ()
+    allow_selection: bool = False
+    check_old_style: bool = False
+    search_for_missing: bool = True
+    extra_dirs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An open pool. `driver` is None where Holdfast has none for its type yet."""
+
+    facts: PoolFacts
+    driver: Driver | None
+
+    @property
+    def object_store_id(self) -> str:
+        return self.facts.object_store_id
+
+    def store(self) -> Driver:
+        """The pool's store; `Unavailable` if there is no driver for its type."""
+        if self.driver is None:
+            raise Unavailable(
+                f"pool {self.object_store_id}: the driver for its type, {self.facts.type}, is not there yet",
+                store=self.object_store_id, retryable=False,
+            )  # fmt: skip
+        return self.driver
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """Everything that users see of a pool. Sizes in bytes; None where there is no such number."""
+
+    object_store_id: str
+    type: str
+    name: str | None
+    description: str | None
+    state: PoolState
+    order: int | None
+    weight: float | None
+    datasets: int
+    used_bytes: int
+    reserved_bytes: int
+    capacity_bytes: int | None
+    free_bytes: int | None
+    percent_full: float | None
+    max_percent_full: float | None
+    private: bool
+    reachable: bool
+    unreachable_because: str
+    configured: bool
+    location: str | None
+    device: str | None = None
+    quota_source: str | None = None
+    badges: tuple[tuple[str, str | None], ...] = ()
+    allow_selection: bool = False
+    store_by: str = "id"
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of the API and of `holdfast pools --json`."""
+        return {
+            "object_store_id": self.object_store_id, "type": self.type, "name": self.name,
+            "description": self.description, "state": self.state, "order": self.order, "weight": self.weight,
+            "datasets": self.datasets, "used_bytes": self.used_bytes, "reserved_bytes": self.reserved_bytes,
+            "capacity_bytes": self.capacity_bytes, "free_bytes": self.free_bytes,
+            "percent_full": None if self.percent_full is None else round(self.percent_full, 2),
+            "max_percent_full": self.max_percent_full, "private": self.private, "reachable": self.reachable,
+            "unreachable_because": self.unreachable_because or None, "configured": self.configured,
+            "location": self.location, "device": self.device, "quota_source": self.quota_source,
+            "store_by": self.store_by, "allow_selection": self.allow_selection,
+            "badges": [{"type": kind, "message": message} for kind, message in self.badges],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCheck:
+    """What the preflight found out about one pool. `severity` is ok, warning or error."""
+
+    object_store_id: str
+    severity: str
+    detail: str
+    rename_from: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.severity != "error"
+
+
+class PoolSet:
+    """The pools of one hold. Naming for the catalog, snapshots for placement."""
+
+    def __init__(self, pools: Sequence[Pool], tree: Node, catalog: Catalog, entropy: Entropy) -> None:
+        self.tree = tree
+        self._catalog, self._entropy = catalog, entropy
+        self._pools = {pool.object_store_id: pool for pool in pools}
+        self.order = [leaf.object_store_id for leaf in leaves(tree)]
+        self.places = [
+            Place(name, self._pools[name].facts.store_by, self._pools[name].facts.check_old_style)
+            for name in self.order
+        ]
+        self._by_id = [
+            pool.driver for pool in pools if pool.driver is not None and pool.facts.store_by == "id"
+        ]
+        self.warnings: list[Problem] = []
+
+    def __iter__(self) -> Any:
+        return (self._pools[name] for name in self.order)
+
+    def get(self, object_store_id: str) -> Pool | None:
+        """The pool, or None if the configuration has none of that name."""
+        return self._pools.get(object_store_id)
+
+    def configured(self, object_store_id: str) -> Pool:
+        """The pool; `NotFound` if the configuration has none of that name."""
+        pool = self._pools.get(object_store_id)
+        if pool is None:
+            known = ", ".join(self.order)
+            raise NotFound(
+                f"there is no pool {object_store_id!r} in the configuration; the pools are: {known}",
+                store=object_store_id,
+            )
+        return pool
+
+    # -- becoming known -----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make the catalog and the media agree on who is who. Touches only media that are new or unmarked."""
+        rows = {row.object_store_id: row for row in self._catalog.pools.all()}
+        changed = [pool for pool in self._pools.values() if not _same(pool.facts, rows.get(pool.object_store_id))]
+        removed = [row for row in rows.values() if row.configured and row.object_store_id not in self._pools]
+        if changed or removed:
+            now = self._catalog.clock.now_us()
+            with self._catalog.db.write() as cursor:
+                for pool in changed:
+                    self._catalog.pools.register(
+                        cursor, pool.object_store_id, kind=pool.facts.type, location=pool.facts.location,
+                        configured=True, now_us=now,
+                    )  # fmt: skip
+                    if pool.object_store_id not in rows:
+                        self._catalog.events.add(
+                            cursor, now, "pool.add", f"pool {pool.object_store_id} was added",
+                            object_store_id=pool.object_store_id,
+                        )  # fmt: skip
+                for row in removed:
+                    self._catalog.pools.register(
+                        cursor, row.object_store_id, kind=row.type, location=row.location, configured=False,
+                        now_us=now,
+                    )  # fmt: skip
+                    self._catalog.events.add(
+                        cursor, now, "pool.remove",
+                        f"pool {row.object_store_id} is no longer in the configuration; its {row.datasets} datasets "
+                        "are unavailable until it is back",
+                        object_store_id=row.object_store_id,
+                    )  # fmt: skip
+        for pool in self._pools.values():
+            if pool.driver is not None:
+                self._recognise(pool, rows.get(pool.object_store_id), rows)
+
+    def _recognise(self, pool: Pool, row: PoolRow | None, rows: Mapping[str, PoolRow]) -> None:
+        driver, name = pool.store(), pool.object_store_id
+        if row is not None and row.identity is not None:
+            driver.expect(row.identity)
+            return
+        try:
+            driver.prepare()
+            identity = driver.identity()
+            if identity is None:
+                identity = self._entropy.uuid()
+                driver.mark(identity)
+            else:
+                driver.expect(identity)
+        except Denied as error:
+            self._warn(name, f"its medium cannot be marked, so a vanished mount would not be noticed: {error}")
+            return
+        except StoreError as error:
+            self._warn(name, str(error))
+            return
+        twin = next((one for one in rows.values() if one.identity == identity and one.object_store_id != name), None)
+        if twin is not None:
+            other = twin.object_store_id
+            self._warn(
+                name,
+                f"its folder is the one of pool {other}"
+                + ("" if other in self._pools else f", which is no longer in the file: holdfast pool rename {other} {name}"),
+            )
+        self._catalog.pools.identify(name, identity)
+
+    def _warn(self, name: str, message: str) -> None:
+        self.warnings.append(Problem("pools", None, f"pool {name}", message, severity="warning"))
+
+    # -- naming -------------------------------------------------------------------------------------------
+
+    def key(self, object_store_id: str, dataset_id: int, uuid: str) -> Key:
+        """The key that a dataset's primary blob gets in that pool."""
+        return layout.primary_key(self._pools[object_store_id].facts.store_by, dataset_id, uuid)
+
+    def is_taken(self, dataset_id: int, uuid: str) -> bool:
+        """Whether something lies under that id in any pool that can be looked into, known or not."""
+        if not self._by_id:
+            return False
+        key = layout.primary_key("id", dataset_id, uuid)
+        folder = layout.extra_files_prefix_of(key)
+        return any(driver.occupied(key) or driver.occupied(Key(folder[:-1])) for driver in self._by_id)
+
+    # -- snapshots ----------------------------------------------------------------------------------------
+
+    def decide(self, passed_over: Mapping[str, str] | None = None) -> Decision:
+        """A ranking to be used within one transaction. `passed_over`: pools that failed just now, and why."""
+        return Decision(self, passed_over or {})
+
+    def view(self, pool: Pool, row: PoolRow) -> PoolView:
+        """A snapshot of one pool."""
+        facts = pool.facts
+        try:
+            usage = pool.store().usage()
+        except HoldfastError as error:
+            return PoolView(
+                row.object_store_id, state=row.state, reachable=False, unreachable_because=str(error),
+                private=facts.private, used_bytes=row.used_bytes, reserved_bytes=row.reserved_bytes,
+                capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full,
+            )  # fmt: skip
+        if facts.capacity_bytes is not None or usage.capacity_bytes is None or usage.free_bytes is None:
+            capacity, used = facts.capacity_bytes, row.used_bytes
+        else:
+            capacity, used = usage.capacity_bytes, usage.capacity_bytes - usage.free_bytes
+        return PoolView(
+            row.object_store_id, state=row.state, private=facts.private, capacity_bytes=capacity, used_bytes=used,
+            reserved_bytes=row.reserved_bytes, free_bytes=usage.free_bytes, medium=usage.medium,
+            max_percent_full=facts.max_percent_full,
+        )  # fmt: skip
+
+    def info(self, row: PoolRow) -> PoolInfo:
+        """A pool as users see it, also one that the configuration no longer has."""
+        pool = self._pools.get(row.object_store_id)
+        if pool is None:
+            return PoolInfo(
+                row.object_store_id, row.type, None, None, row.state, None, None, row.datasets, row.used_bytes,
+                row.reserved_bytes, None, None, None, None, private=False, reachable=False,
+                unreachable_because="it is no longer in the configuration; put it back to read its datasets",
+                configured=False, location=row.location,
+            )  # fmt: skip
+        facts, view = pool.facts, self.view(pool, row)
+        return PoolInfo(
+            row.object_store_id, facts.type, facts.name, facts.description, row.state, facts.order, facts.weight,
+            row.datasets, row.used_bytes, row.reserved_bytes, view.capacity_bytes, view.free_bytes,
+            view.percent_full(), facts.max_percent_full, private=facts.private, reachable=view.reachable,
+            unreachable_because=view.unreachable_because, configured=True, location=facts.location,
+            device=facts.device, quota_source=facts.quota_source, badges=facts.badges,
+            allow_selection=facts.allow_selection, store_by=facts.store_by,
+        )  # fmt: skip
+
+    # -- preflight ----------------------------------------------------------------------------------------
+
+    def check(self, object_store_id: str) -> PoolCheck:
+        """Prove a pool by writing, reading back and deleting a probe."""
+        pool = self._pools[object_store_id]
+        rows = {row.object_store_id: row for row in self._catalog.pools.all()}
+        own = rows.get(object_store_id)
+        if pool.driver is None:
+            return PoolCheck(object_store_id, "warning", f"the driver for {pool.facts.type} is not there yet")
+        twin = next(
+            (
+                row.object_store_id
+                for row in rows.values()
+                if own is not None and row.object_store_id != object_store_id and not row.configured
+                and ((row.identity is not None and row.identity == own.identity) or row.location == own.location)
+            ),
+            None,
+        )  # fmt: skip
+        if twin is not None:
+            return PoolCheck(
+                object_store_id, "warning",
+                f"the folder is that of pool {twin}, which is no longer in the file; if it only changed its id, "
+                f"run: holdfast pool rename {twin} {object_store_id}",
+                rename_from=twin,
+            )  # fmt: skip
+        try:
+            pool.driver.probe()
+        except HoldfastError as error:
+            readable = isinstance(error, Denied) and own is not None and own.state != "active"
+            return PoolCheck(object_store_id, "warning" if readable else "error", str(error))
+        usage = pool.driver.usage()
+        free = "" if usage.free_bytes is None else f", {usage.free_bytes / 2**30:.1f} GiB free"
+        return PoolCheck(object_store_id, "ok", f"a probe was written, read back and deleted{free}")
+
+
+class Decision:
+    """Ranks pools over their rows in a transaction. Each medium is asked once."""
+
+    def __init__(self, pools: PoolSet, passed_over: Mapping[str, str]) -> None:
+        self._pools, self._passed_over = pools, passed_over
+        self._media: dict[str, PoolView] = {}
+
+    def __call__(self, request: Request, rows: Mapping[str, PoolRow], rounds: RoundCounts) -> list[Choice]:
+        if request.pool is not None:
+            self._pools.configured(request.pool)
+        views: dict[str, PoolView] = {}
+        promised: dict[str, int] = {}
+        for name in self._pools.order:
+            row = rows.get(name)
+            pool = self._pools.get(name)
+            if row is None or pool is None:
+                continue
+            seen = self._media.get(name)
+            if seen is None:
+                seen = self._media[name] = self._pools.view(pool, row)
+            views[name] = seen.updated(
+                reserved_bytes=row.reserved_bytes, failed_because=self._passed_over.get(name)
+            )
+            if seen.medium is not None:
+                promised[seen.medium] = promised.get(seen.medium, 0) + row.reserved_bytes
+        if len(promised) < len(views):  # several pools share a medium
+            views = {
+                name: view.updated(medium_reserved_bytes=promised.get(view.medium or "", view.reserved_bytes))
+                for name, view in views.items()
+            }
+        return rank(request, self._pools.tree, views, rounds)
+
+
+def _same(facts: PoolFacts, row: PoolRow | None) -> bool:
+    return (
+        row is not None and row.configured and row.type == facts.type and row.location == facts.location
+    )
