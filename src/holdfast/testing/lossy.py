@@ -158,6 +158,8 @@ class LossyFiles:
                 self._learn(node, source)
             with self._losing(target):
                 rename(source, target)
+            if os.path.lexists(source):
+                return  # two names of one file: the system leaves both
             self._changed((source, None), (target, node or self._stranger(target)))
 
     def _changed(self, *entries: tuple[str, Node | None]) -> None:
