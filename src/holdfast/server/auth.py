@@ -3,8 +3,8 @@
 Three ways to be somebody: a session cookie (HttpOnly, SameSite=Lax, Secure over https; the catalog has only
 its hash), `Authorization: Bearer TOKEN`, `x-api-key: TOKEN`. A request that would change something and comes
 with a cookie must come from our own pages: its `Origin` must be ours, and it must show the session's CSRF
-token in the header `X-CSRF-Token` or the form field `csrf_token`. The guard sees to that for every route, also
-for routes that forget to ask.
+token in the header `X-CSRF-Token` or the form field `csrf_token`. The guard sees to that for every route,
+also for routes that forget to ask.
 
 Sign-in attempts are counted per account and address; too many are answered with 429 and `Retry-After`.
 """
