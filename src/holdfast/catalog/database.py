@@ -86,16 +86,17 @@ class Database:
         self._write_lock = threading.Lock()
         if self.is_sqlite:
             self.path = Path(url.removeprefix("sqlite:///"))
-            self._dialect: Any = sqlite.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+            self._dialect: Any = sqlite.dialect(paramstyle="named")
         else:
-            self._dialect = postgresql.dialect(paramstyle="pyformat")
+            self._dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
     def statement(self, clause: Any, columns: Sequence[str] | None = None) -> Statement:
         """`clause` compiled for this database. An insert or update without values takes `columns`."""
         compiled = clause.compile(
             dialect=self._dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}
         )
-        literals = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        asked = {name for name, bind in compiled.binds.items() if bind.required}
+        literals = {name: value for name, value in compiled.params.items() if name not in asked}
         return Statement(str(compiled), literals)
 
     def upsert(self, table: Any) -> Any:

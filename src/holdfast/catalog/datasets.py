@@ -196,7 +196,7 @@ def _dataset(rows: list[Row]) -> Dataset | None:
 
 
 def _one(row: Row, replicas: tuple[Replica, ...], choices: str | None) -> Dataset:
-    return Dataset(*row[:_WIDTH], replicas, choices)
+    return Dataset(*row[:_WIDTH], replicas=replicas, choices_json=choices)
 
 
 def _replica(row: Row) -> Replica:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import PoolRow, PoolState, Row
 from holdfast.catalog.database import Cursor, Database
-from holdfast.errors import Conflict, NotFound
+from holdfast.errors import NotFound
 
 _POOL = schema.pool
 _COLUMNS = (
@@ -45,14 +45,6 @@ class PoolLedger:
         self._set_state = db.statement(
             update(_POOL).where(_POOL.c.object_store_id == bindparam("which")).values(state=bindparam("new_state"))
         )
-        self._has_replicas = db.statement(
-            select(func.count()).select_from(
-                select(schema.replica.c.dataset_id)
-                .where(schema.replica.c.object_store_id == bindparam("which"))
-                .limit(1)
-                .subquery()
-            )
-        )
         self._rename_steps = [
             db.statement(
                 update(table)
@@ -62,13 +54,15 @@ class PoolLedger:
             for table in (schema.replica, schema.dataset, schema.reservation, schema.job, schema.event)
         ]
         self._delete = db.statement(delete(_POOL).where(_POOL.c.object_store_id == bindparam("which")))
-        self._copy = db.statement(
-            insert(_POOL),
-            columns=[
-                "object_store_id", "type", "location", "identity", "state", "configured", "datasets", "used_bytes",
-                "reserved_bytes", "created_us",
-            ],
-        )  # fmt: skip
+        self._merge = db.statement(
+            update(_POOL)
+            .where(_POOL.c.object_store_id == bindparam("which"))
+            .values(
+                datasets=_POOL.c.datasets + bindparam("more_datasets"),
+                used_bytes=_POOL.c.used_bytes + bindparam("more_used"),
+                reserved_bytes=_POOL.c.reserved_bytes + bindparam("more_reserved"),
+            )
+        )
 
     def all(self) -> list[PoolRow]:
         """Every pool that the catalog ever met, also those no longer configured."""
@@ -116,33 +110,30 @@ class PoolLedger:
         if self._set_state.run(cursor, {"which": object_store_id, "new_state": state}) != 1:
             raise NotFound(f"there is no pool {object_store_id!r}; `holdfast pools` lists them", store=object_store_id)
 
-    def rename(self, old: str, new: str, now_us: int) -> None:
-        """Everything that is recorded under `old` is under `new` from now on.
+    def rename(self, old: str, new: str) -> None:
+        """Everything that is recorded under `old` is under `new` from now on, which must be known already.
 
-        `new` may be known already if nothing lies in it (it came with a changed configuration); otherwise
-        `Conflict`.
+        For one medium whose name changed in the configuration: a dataset cannot lie in both.
         """
         with self._db.write() as cursor:
             row = self._one.one(cursor, {"which": old})
             if row is None:
                 raise NotFound(f"there is no pool {old!r}; `holdfast pools` lists them", store=old)
-            if self._one.one(cursor, {"which": new}) is not None:
-                if self._has_replicas.one(cursor, {"which": new})[0]:
-                    raise Conflict(f"pool {new!r} holds datasets of its own; {old!r} cannot take its name")
-                self._delete.run(cursor, {"which": new})
-            pool = _row(row)
-            self._copy.run(
-                cursor,
-                {
-                    "object_store_id": new, "type": pool.type, "location": pool.location, "identity": pool.identity,
-                    "state": pool.state, "configured": int(pool.configured), "datasets": pool.datasets,
-                    "used_bytes": pool.used_bytes, "reserved_bytes": pool.reserved_bytes, "created_us": now_us,
-                },
-            )  # fmt: skip
+            if self._one.one(cursor, {"which": new}) is None:
+                raise NotFound(f"there is no pool {new!r}; write it into the configuration first", store=new)
             for step in self._rename_steps:
                 step.run(cursor, {"old": old, "new": new})
+            pool = _row(row)
+            self._merge.run(
+                cursor,
+                {
+                    "which": new, "more_datasets": pool.datasets, "more_used": pool.used_bytes,
+                    "more_reserved": pool.reserved_bytes,
+                },
+            )  # fmt: skip
             self._delete.run(cursor, {"which": old})
 
 
 def _row(row: Row) -> PoolRow:
-    return PoolRow(*row[:5], bool(row[5]), *row[6:])
+    name, kind, location, identity, state, configured, datasets, used, reserved = row
+    return PoolRow(name, kind, location, identity, state, bool(configured), datasets, used, reserved)

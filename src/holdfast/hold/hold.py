@@ -1,3 +1,399 @@
-"""`Hold`: what every caller holds. (The public face; its parts are in this folder.)"""
+"""`Hold`: what every caller holds.
+
+    with holdfast.open("holdfast.yml") as hold:
+        dataset = hold.put("reads.fastq")
+        with hold.open(dataset.id) as stream: ...
+        with hold.lease(dataset.id) as path: ...
+
+Safe from many threads; several processes may work on one catalog; after a fork the child goes on with
+connections of its own. Making a `Hold` starts no thread and opens no socket of a store.
+
+This file is the face. Bytes in are in `transfer`, bytes out in `lease`, the pools in `pools`.
+"""
 
 from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from holdfast.blobs import DEFAULT_GET, Body, ByteRange, FileBody, GetOptions, Reader
+from holdfast.catalog.base import (
+    POOL_STATES,
+    Dataset,
+    Event,
+    ExtraFile,
+    Filter,
+    NewDataset,
+    PoolState,
+)
+from holdfast.catalog.sql import Catalog, Totals
+from holdfast.errors import Conflict, HoldfastError, InvalidKey, NotFound, Problem
+from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of
+from holdfast.hold.lease import Lease, Lookout
+from holdfast.hold.pools import Pool, PoolCheck, PoolInfo, PoolSet
+from holdfast.hold.shapes import dataset_json
+from holdfast.hold.transfer import Incoming, Transfer, announced
+from holdfast.hold.writer import Writer
+from holdfast.keys import check_dataset_name
+from holdfast.placement.policy import Choice, Node, Request
+from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
+
+LABELS_MAX = 64
+LABEL_CHARS_MAX = 255
+
+
+class Hold:
+    """Datasets over pools. Close it, or use `with`."""
+
+    def __init__(
+        self, *, catalog: Catalog, pools: Sequence[Pool], tree: Node, state_dir: Path, config: Any = None,
+        clock: Clock | None = None, entropy: Entropy | None = None,
+    ) -> None:  # fmt: skip
+        self.catalog = catalog
+        self.state_dir = state_dir
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.entropy = entropy or SystemEntropy()
+        self.poolset = PoolSet(pools, tree, catalog, self.entropy)
+        self.transfer = Transfer(catalog, self.poolset)
+        self.lookout = Lookout(catalog, self.poolset, self.transfer, self.entropy)
+        self.poolset.open()
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """What was odd when the pools were opened."""
+        return self.poolset.warnings
+
+    # -- bytes in -----------------------------------------------------------------------------------------
+
+    def put(
+        self, source: Source, *, name: str | None = None, pool: str | None = None, preferred: str | None = None,
+        owner: str | None = None, labels: Mapping[str, str] | None = None, extra_files: str | Path | None = None,
+        digest: str | None = None, on_progress: Any = None, origin: str = "put", job_id: int | None = None,
+        actor: str | None = None,
+    ) -> Dataset:  # fmt: skip
+        """Store a new dataset; on return its bytes, its name and its record survive a power cut.
+
+        `source` is a path, bytes, a binary stream or a `Body`. `pool` demands a pool, `preferred` asks for
+        one. `extra_files` is a folder. `digest` (`blake3:<hex>`): refuse other bytes. `on_progress` is called
+        with the bytes done so far. Raises `NoSpace`, `Unavailable`, `Denied`, `InvalidKey`, `Corrupt`,
+        `PreconditionFailed` (the source changed or ended early); then nothing is stored.
+        """
+        body, name = body_of(source, name)
+        incoming = self._incoming(
+            body, name, pool=pool, preferred=preferred, owner=owner, labels=labels or {}, digest=digest,
+            extra_files=extra_files_of(extra_files), on_progress=on_progress, origin=origin, job_id=job_id,
+        )  # fmt: skip
+        return self.find(self.transfer.put(incoming, actor or owner))
+
+    def put_many(
+        self, sources: Iterable[Source | PutItem], *, pool: str | None = None, preferred: str | None = None,
+        owner: str | None = None, labels: Mapping[str, str] | None = None,
+    ) -> list[Dataset]:  # fmt: skip
+        """Store many, in batches that share their syncs and transactions; as durable as `put`. In order.
+
+        If one cannot be stored its error is raised; those before it are stored.
+        """
+
+        def each() -> Iterable[Incoming]:
+            for source in sources:
+                item = source if isinstance(source, PutItem) else PutItem(source)
+                body, name = body_of(item.source, item.name)
+                yield self._incoming(
+                    body, name, pool=pool, preferred=preferred, owner=owner, digest=item.digest,
+                    labels={**(labels or {}), **item.labels},
+                )  # fmt: skip
+
+        return [self._known(dataset_id) for dataset_id in self.transfer.put_many(each(), owner)]
+
+    def adopt_file(
+        self, path: Path, *, name: str, owner: str | None = None, pool: str | None = None,
+        preferred: str | None = None, labels: Mapping[str, str] | None = None, checksum: str | None = None,
+        extra_files: str | Path | None = None, origin: str = "put", job_id: int | None = None,
+    ) -> Dataset:  # fmt: skip
+        """Store a finished local file and take it over: it is renamed into place where it lies on the chosen
+        pool's file system, else copied; afterwards it is gone. `checksum`, if it is known already, spares
+        reading it. If it cannot be stored, the file is left where it is."""
+        body = FileBody(path, path.stat().st_size, consume=True, checksum=checksum)
+        incoming = self._incoming(
+            body, name, pool=pool, preferred=preferred, owner=owner, labels=labels or {},
+            extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id,
+        )  # fmt: skip
+        return self.find(self.transfer.put(incoming, owner))
+
+    def writer(
+        self, *, name: str, size_bytes: int | None = None, owner: str | None = None, pool: str | None = None,
+        preferred: str | None = None, labels: Mapping[str, str] | None = None, digest: str | None = None,
+    ) -> Writer:  # fmt: skip
+        """A put to which the bytes are handed piece by piece, from any thread."""
+        check_dataset_name(name)
+
+        def run(body: Body) -> Dataset:
+            return self.put(
+                body, name=name, owner=owner, pool=pool, preferred=preferred, labels=labels, digest=digest
+            )
+
+        return Writer(run, size_bytes)
+
+    def replace(self, dataset: int | str, source: Source, *, actor: str | None = None, digest: str | None = None) -> Dataset:
+        """New bytes for a dataset. Readers see the old or the new, whole. `Conflict` while a job counts on it
+        or somebody else replaces it."""
+        body, _ = body_of(source, "replacement")
+        return self.transfer.replace(self.find(dataset), body, actor, digest)
+
+    def _incoming(
+        self, body: Body, name: str, *, pool: str | None, preferred: str | None, owner: str | None,
+        labels: Mapping[str, str], digest: str | None = None, on_progress: Any = None, origin: str = "put",
+        extra_files: Sequence[tuple[str, FileBody]] = (), job_id: int | None = None,
+    ) -> Incoming:  # fmt: skip
+        check_dataset_name(name)
+        check_labels(labels)
+        if pool is not None:
+            self.poolset.configured(pool)
+        size = announced(body, extra_files)
+        new = NewDataset(name, size, owner, labels, origin, job_id)
+        request = Request(size, owner, pool, preferred, labels)
+        return Incoming(body, new, request, extra_files, digest, on_progress)
+
+    # -- bytes out ----------------------------------------------------------------------------------------
+
+    def find(self, dataset: int | str) -> Dataset:
+        """Everything known of a dataset, by id or uuid. One query; data that nobody recorded yet is looked for
+        in the pools. `NotFound`; `Unavailable` if a pool that cannot be asked might have it."""
+        return self.lookout.find(dataset)
+
+    def open(self, dataset: int | str, *, range: ByteRange | None = None, extra_file: str | None = None) -> BinaryIO:
+        """A buffered, seekable binary stream of the dataset (of `range` only, if given)."""
+        reader = self.reader(dataset, extra_file=extra_file)
+        start, stop = (range or ByteRange(0)).within(reader.stat.size_bytes)
+        return io.BufferedReader(_Window(reader, start, stop), 128 * 1024)
+
+    def reader(
+        self, dataset: int | str, options: GetOptions = DEFAULT_GET, extra_file: str | None = None
+    ) -> Reader:
+        """The same unbuffered, with its stat and, where there is one, its local path. Close it."""
+        return self.lookout.reader(dataset, options, extra_file)
+
+    def lease(self, dataset: int | str, *, extra_file: str | None = None) -> Lease:
+        """A local path that stays valid until the `with` block ends."""
+        return self.lookout.lease(dataset, extra_file)
+
+    def export(
+        self, dataset: int | str, target: str | Path, *, range: ByteRange | None = None,
+        extra_file: str | None = None,
+    ) -> int:  # fmt: skip
+        """Write the bytes to a file: replaced at once and whole, or left as it was. The number of bytes.
+        `Corrupt` if they are not those that were stored."""
+        return self.lookout.export(dataset, Path(target), range, extra_file)
+
+    def extra_files(self, dataset: int | str) -> list[ExtraFile]:
+        """The dataset's extra files, by path."""
+        return self.catalog.datasets.extra_files(self.find(dataset).id)
+
+    def full_path(self, dataset: Dataset) -> str | None:
+        """The local path of the primary blob, for people to look at; None where the pool has none."""
+        for replica in dataset.replicas:
+            if replica.state in ("gone", "retiring"):
+                continue
+            pool = self.poolset.get(replica.object_store_id)
+            root = getattr(pool.driver, "root", None) if pool is not None else None
+            if root is not None:
+                return f"{root}/{replica.key}"
+        return None
+
+    def to_json(self, dataset: Dataset) -> dict[str, Any]:
+        """The dataset's shape in the API and on the command line."""
+        return dataset_json(dataset, self.full_path(dataset))
+
+    # -- what becomes of datasets -------------------------------------------------------------------------
+
+    def remove(self, dataset: int | str, *, purge: bool = False, actor: str | None = None) -> Dataset:
+        """Mark it deleted; with `purge`, give its bytes up too. Both can be asked again."""
+        found = self.find(dataset)
+        if not purge:
+            return self.catalog.fates.remove(found.id, actor)
+        purged = self.catalog.fates.begin_purge(found.id, actor)
+        self.finish_purge(purged)
+        return self.find(found.id)
+
+    def finish_purge(self, dataset: Dataset) -> bool:
+        """Delete what is retiring. False if something is still read, or its pool does not answer: `reap` comes
+        back for it."""
+        done = True
+        for replica in dataset.replicas:
+            if replica.state != "retiring":
+                continue
+            try:
+                self.transfer.delete_blobs(replica.object_store_id, replica.key)
+            except (HoldfastError, NotFound):
+                done = False
+                continue
+            self.catalog.fates.replica_gone(dataset.id, replica.object_store_id)
+        return done
+
+    def restore(self, dataset: int | str, *, actor: str | None = None) -> Dataset:
+        """Undo `remove`, as long as the bytes are there."""
+        return self.catalog.fates.restore(self.find(dataset).id, actor)
+
+    def relabel(
+        self, dataset: int | str, *, name: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Dataset:
+        """Another name, other labels."""
+        if name is not None:
+            check_dataset_name(name)
+        if labels is not None:
+            check_labels(labels)
+        return self.catalog.fates.describe(
+            self.find(dataset).id, name=name, labels=None if labels is None else dict(labels)
+        )
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def datasets(self, which: Filter | None = None) -> list[Dataset]:
+        """One page of datasets, newest first."""
+        return self.catalog.datasets.page(which or Filter())
+
+    def totals(self) -> Totals:
+        """How many datasets there are, by state; from counters."""
+        return self.catalog.totals()
+
+    def pools(self) -> list[PoolInfo]:
+        """Every pool, in probe order; then those that are no longer in the configuration."""
+        rows = {row.object_store_id: row for row in self.catalog.pools.all()}
+        known = [self.poolset.info(rows[name]) for name in self.poolset.order if name in rows]
+        return known + [
+            self.poolset.info(row) for name, row in rows.items() if self.poolset.get(name) is None and row.datasets
+        ]
+
+    def pool(self, object_store_id: str) -> PoolInfo:
+        """One pool; `NotFound`."""
+        return self.poolset.info(self.catalog.pools.find(object_store_id))
+
+    def set_pool_state(self, object_store_id: str, state: PoolState, *, actor: str | None = None) -> PoolInfo:
+        """active, read-only, draining or offline. Holds for every process from its next put on."""
+        if state not in POOL_STATES:
+            raise InvalidKey(f"{state!r} is no state of a pool; use one of: {', '.join(POOL_STATES)}")
+        now = self.clock.now_us()
+        with self.catalog.db.write() as cursor:
+            self.catalog.pools.set_state(cursor, object_store_id, state)
+            self.catalog.events.add(
+                cursor, now, "pool.state", f"pool {object_store_id} is {state} now", object_store_id=object_store_id,
+                actor=actor,
+            )  # fmt: skip
+        return self.pool(object_store_id)
+
+    def rename_pool(self, old: str, new: str, *, actor: str | None = None) -> PoolInfo:
+        """Everything recorded under `old`, which is no longer configured, is under `new` from now on."""
+        self.poolset.configured(new)
+        if self.poolset.get(old) is not None:
+            raise Conflict(f"pool {old} is still in the configuration; rename it in the file first")
+        self.catalog.pools.rename(old, new)
+        now = self.clock.now_us()
+        with self.catalog.db.write() as cursor:
+            self.catalog.events.add(
+                cursor, now, "pool.rename", f"pool {old} is called {new} now", object_store_id=new, actor=actor
+            )
+        return self.pool(new)
+
+    def explain(self, dataset: int | str) -> Dataset:
+        """The dataset with its recorded `placement`: every pool that was looked at, and why."""
+        return self.find(dataset)
+
+    def explain_put(
+        self, size_bytes: int, *, owner: str | None = None, pool: str | None = None, preferred: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Choice]:  # fmt: skip
+        """Where such a dataset would go now: the pools in order, the one to be chosen first."""
+        request = Request(size_bytes, owner, pool, preferred, labels or {})
+        rows = {row.object_store_id: row for row in self.catalog.pools.all()}
+        writes = self.catalog.writes
+        with self.catalog.db.read() as cursor:
+            return self.poolset.decide()(
+                request, rows, lambda node, signature: writes.read_rounds(cursor, node, signature)
+            )
+
+    def events(
+        self, limit: int = 50, *, before: int | None = None, dataset_id: int | None = None
+    ) -> list[Event]:
+        """The event log, newest first."""
+        return self.catalog.events.newest(limit, before=before, dataset_id=dataset_id)
+
+    def events_since(self, after: int, limit: int = 100) -> list[Event]:
+        """What happened after that event, oldest first."""
+        return self.catalog.events.since(after, limit)
+
+    def check_pools(self) -> list[PoolCheck]:
+        """Prove each pool by writing, reading back and deleting a probe."""
+        return [self.poolset.check(name) for name in self.poolset.order]
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back what is held open. Idempotent."""
+        for pool in self.poolset:
+            if pool.driver is not None:
+                pool.driver.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _known(self, dataset_id: int) -> Dataset:
+        found = self.catalog.datasets.find(dataset_id)
+        assert found is not None, "it was recorded a moment ago"
+        return found
+
+
+class _Window(io.RawIOBase):
+    """A part of a reader as a raw stream."""
+
+    def __init__(self, reader: Reader, start: int, stop: int) -> None:
+        super().__init__()
+        self._reader, self._start, self._stop, self._at = reader, start, stop, start
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        left = self._stop - self._at
+        if left <= 0:
+            return 0
+        self._reader.seek(self._at)
+        count = self._reader.readinto(memoryview(buffer)[:left])
+        self._at += count
+        return count
+
+    def seek(self, offset_bytes: int, whence: int = 0, /) -> int:
+        base = {0: self._start, 1: self._at, 2: self._stop}[whence]
+        self._at = max(self._start, base + offset_bytes)
+        return self._at - self._start
+
+    def tell(self) -> int:
+        return self._at - self._start
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.close()
+        super().close()
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """`InvalidKey` unless these can be a dataset's labels."""
+    if len(labels) > LABELS_MAX:
+        raise InvalidKey(f"a dataset may have {LABELS_MAX} labels, these are {len(labels)}")
+    for key, value in labels.items():
+        if not key or not key.isprintable() or not value.isprintable():
+            raise InvalidKey(f"the label {key!r}={value!r} cannot be kept: use printable characters")
+        if len(key) > LABEL_CHARS_MAX or len(value) > LABEL_CHARS_MAX:
+            raise InvalidKey(f"the label {key[:30]!r} is longer than {LABEL_CHARS_MAX} characters")

@@ -1,0 +1,87 @@
+"""The composition root: from a document that was read to a `Hold` that works."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+
+from holdfast.catalog.sql import Catalog
+from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
+from holdfast.config.registry import make_driver
+from holdfast.errors import ConfigError, Problem
+from holdfast.hold.hold import Hold
+from holdfast.hold.pools import Pool, PoolFacts
+from holdfast.placement.policy import Branch, Leaf, Node
+
+
+def open_hold(config: HoldfastConfig) -> Hold:
+    """The hold that the document describes. Makes the state directory and the catalog if they are missing."""
+    try:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    config.source, None, "state_dir", f"{config.state_dir} cannot be made: {error.strerror}",
+                    "a folder that the server's user may write to",
+                )
+            ]
+        ) from error  # fmt: skip
+    catalog = Catalog.open(config.catalog_address(os.environ), config.state_dir)
+    try:
+        return Hold(
+            catalog=catalog,
+            pools=_pools(config),
+            tree=tree_of(config.tree),
+            state_dir=config.state_dir,
+            config=config,
+        )
+    except BaseException:
+        catalog.close()
+        raise
+
+
+def _pools(config: HoldfastConfig) -> list[Pool]:
+    placed = list(walk_pools(config.tree))
+    apart = tuple(folder for one in placed for folder in one.pool.extra_dirs.values())
+    apart += tuple(one.pool.files_dir for one in placed if one.pool.files_dir is not None)
+    return [Pool(facts_of(one), make_driver(one.pool, apart)) for one in placed]
+
+
+def facts_of(placed: PlacedPool) -> PoolFacts:
+    """What the hold has to know of a pool."""
+    pool = placed.pool
+    return PoolFacts(
+        object_store_id=pool.object_store_id,
+        type=pool.type,
+        store_by=pool.store_by,
+        name=pool.name,
+        description=pool.description,
+        location=pool.files_dir or _bucket(pool.options.get("bucket")),
+        order=placed.node.order,
+        weight=float(placed.node.weight),
+        max_percent_full=placed.max_percent_full,
+        capacity_bytes=pool.capacity_bytes,
+        private=pool.private,
+        device=pool.device,
+        quota_source=pool.quota.source,
+        badges=tuple((badge.type, badge.message) for badge in pool.badges),
+        allow_selection=pool.allow_selection,
+        check_old_style=pool.check_old_style,
+        search_for_missing=all(router.search_for_missing for router in placed.routers),
+        extra_dirs=dict(pool.extra_dirs),
+    )
+
+
+def _bucket(options: object) -> str | None:
+    name = options.get("name") if hasattr(options, "get") else None
+    return f"bucket {name}" if name else None
+
+
+def tree_of(node: TreeNode) -> Node:
+    """The document's tree as placement wants it."""
+    weight = Fraction(node.weight).limit_denominator(1_000_000)
+    if isinstance(node, PoolNode):
+        return Leaf(node.pool.object_store_id, weight)
+    assert isinstance(node, RouterNode)
+    return Branch(node.node_id, node.kind, tuple(tree_of(child) for child in node.children), weight)

@@ -1,0 +1,292 @@
+"""Bytes out: where a dataset is, a stream of it, a local path that stays, a copy that one owns.
+
+Finding where it is costs one query whatever the number of pools. An open reader holds the blob: it is not
+deleted under it. What the catalog says is checked by opening; where a blob is not where it should be, or is
+damaged, the replica is marked and the error says so. Data that nobody recorded is looked for in the pools, in
+their order, and recorded when found.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid as uuids
+from pathlib import Path
+from types import TracebackType
+
+from blake3 import blake3
+
+from holdfast import layout
+from holdfast.blobs import BLOCK_BYTES, DEFAULT_GET, BlobStat, ByteRange, GetOptions, Reader
+from holdfast.catalog.base import Dataset, ExtraFile
+from holdfast.catalog.fates import Found
+from holdfast.catalog.sql import Catalog
+from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
+from holdfast.hold.pools import Pool, PoolSet
+from holdfast.hold.transfer import Transfer, not_found
+from holdfast.keys import Key
+from holdfast.placement.locator import candidates
+from holdfast.seams import Entropy
+
+LOCAL = GetOptions(local=True)
+ATTEMPTS = 3  # a dataset may move or be replaced between the query and the opening
+READ_ORDER = ("present", "missing", "suspect")  # a missing one may be back; a suspect one is never handed out
+
+
+class Lease:
+    """A local path that may be read until the lease ends. Use it in a `with` block, or `close` it."""
+
+    __slots__ = ("path", "reader")
+
+    def __init__(self, reader: Reader) -> None:
+        assert reader.local_path is not None, "this reader has no local file"
+        self.reader = reader
+        self.path = reader.local_path
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reader.close()
+
+    def close(self) -> None:
+        """End the lease. Idempotent."""
+        self.reader.close()
+
+
+class Lookout:
+    """Finds datasets and opens them."""
+
+    def __init__(self, catalog: Catalog, pools: PoolSet, transfer: Transfer, entropy: Entropy) -> None:
+        self._catalog, self._pools, self._transfer, self._entropy = catalog, pools, transfer, entropy
+
+    # -- finding ------------------------------------------------------------------------------------------
+
+    def find(self, dataset: int | str) -> Dataset:
+        """The dataset with that id or uuid; `NotFound`, or `Unavailable` if a pool that cannot be asked might
+        have it."""
+        dataset_id, uuid = identify(dataset)
+        found = (
+            self._catalog.datasets.find(dataset_id)
+            if dataset_id is not None
+            else self._catalog.datasets.find_uuid(uuid or "")
+        )
+        return found if found is not None else self._discover(dataset_id, uuid)
+
+    def _discover(self, dataset_id: int | None, uuid: str | None) -> Dataset:
+        """Look for data that was there before us, and record it."""
+        silent: list[str] = []
+        for name, key in candidates(self._pools.places, dataset_id, uuid):
+            pool = self._pools.configured(name)
+            if not pool.facts.search_for_missing:
+                continue
+            try:
+                stat = pool.store().stat(key)
+            except NotFound:
+                continue
+            except Unavailable:
+                silent.append(name)
+                continue
+            self._catalog.fates.adopt([self.found_in(pool, stat, dataset_id, uuid)])
+            found = (
+                self._catalog.datasets.find(dataset_id)
+                if dataset_id is not None
+                else self._catalog.datasets.find_uuid(uuid or "")
+            )
+            if found is not None:
+                return found
+        if silent:
+            raise Unavailable(
+                f"dataset {dataset_id or uuid} is not in the pools that answer, and {', '.join(silent)} cannot be "
+                "asked now",
+                store=silent[0], operation="find",
+            )  # fmt: skip
+        raise not_found(dataset_id or uuid)
+
+    def found_in(self, pool: Pool, stat: BlobStat, dataset_id: int | None, uuid: str | None) -> Found:
+        """What is to be recorded of a primary blob that nobody knew, with its extra files."""
+        prefix = layout.extra_files_prefix_of(stat.key)
+        extras = tuple(
+            ExtraFile(one.key.removeprefix(prefix), one.size_bytes) for one in pool.store().list(prefix)
+        )
+        return Found(
+            pool.object_store_id, stat.key, dataset_id, uuid or self._entropy.uuid(), stat.size_bytes, stat.version,
+            stat.modified_us, extras,
+        )  # fmt: skip
+
+    # -- opening ------------------------------------------------------------------------------------------
+
+    def reader(
+        self, dataset: int | str, options: GetOptions = DEFAULT_GET, extra_file: str | None = None
+    ) -> Reader:
+        """The dataset's bytes, or one of its extra files', from a replica that has them."""
+        dataset_id = dataset if isinstance(dataset, int) else self.find(dataset).id
+        for attempt in range(ATTEMPTS):
+            rows = self._catalog.datasets.locate(dataset_id)
+            if not rows:
+                self.find(dataset_id)
+                continue
+            reader = self._open_any(dataset_id, rows, options, extra_file, last=attempt == ATTEMPTS - 1)
+            if reader is not None:
+                return reader
+        raise not_found(dataset_id)
+
+    def _open_any(
+        self, dataset_id: int, rows: list[tuple[object, ...]], options: GetOptions, extra_file: str | None, *, last: bool
+    ) -> Reader | None:
+        if rows[0][0] not in ("ok", "error"):
+            raise _not_readable(dataset_id, str(rows[0][0]))
+        if len(rows) > 1:
+            rows = sorted(rows, key=lambda row: READ_ORDER.index(str(row[3])) if row[3] in READ_ORDER else 9)
+        failure: HoldfastError | None = None
+        for _, _, name, state, key in rows:
+            if state not in READ_ORDER:
+                continue
+            if state == "suspect":
+                failure = failure or Corrupt(
+                    f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
+                    store=str(name), key=str(key), operation="open",
+                )  # fmt: skip
+                continue
+            pool = self._pools.get(str(name))
+            if pool is None:
+                failure = Unavailable(
+                    f"dataset {dataset_id} is in pool {name}, which is no longer in the configuration; put the pool "
+                    "back to read it",
+                    store=str(name), operation="open", retryable=False,
+                )  # fmt: skip
+                continue
+            primary = Key(str(key))
+            try:
+                return pool.store().open(self._wanted(primary, extra_file), options)
+            except NotFound as error:
+                failure = error
+                if extra_file is None and last and state == "present":
+                    why = f"its bytes are not in pool {name} any more ({key})"
+                    self._catalog.fates.doubt(dataset_id, str(name), "missing", why)
+                    failure = NotFound(f"dataset {dataset_id}: {why}; `holdfast scrub` looks for more", store=str(name))
+            except StoreError as error:
+                failure = error
+        if failure is None:
+            raise NotFound(f"dataset {dataset_id} has no bytes in any pool")
+        if isinstance(failure, NotFound) and not last:
+            return None  # it may have been moved or purged since the query
+        raise failure
+
+    @staticmethod
+    def _wanted(primary: Key, extra_file: str | None) -> Key:
+        if extra_file is None:
+            return primary
+        return layout.extra_file_key(layout.extra_files_prefix_of(primary), extra_file)
+
+    def lease(self, dataset: int | str, extra_file: str | None = None) -> Lease:
+        """A local path of the dataset that stays valid until the lease ends."""
+        return Lease(self.reader(dataset, LOCAL, extra_file))
+
+    # -- copies that one owns -----------------------------------------------------------------------------
+
+    def export(
+        self, dataset: int | str, target: Path, wanted: ByteRange | None = None, extra_file: str | None = None
+    ) -> int:
+        """Write the bytes to `target`: replaced at once and whole, or left as it was. The number of bytes.
+
+        A whole dataset is checked against its checksum on the way; `Corrupt` marks the replica suspect.
+        """
+        folder = target.parent
+        temporary = folder / f".{target.name[:100]}.{self._entropy.token(6)}.part"
+        try:
+            with open(temporary, "xb") as stream:
+                size = self.pour(dataset, stream, wanted, extra_file)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _target_error(error, target) from error
+            raise
+        return size
+
+    def pour(
+        self, dataset: int | str, stream: io.BufferedWriter | io.RawIOBase, wanted: ByteRange | None = None,
+        extra_file: str | None = None,
+    ) -> int:  # fmt: skip
+        """Write the bytes to a stream, checked as by `export`. The number of bytes."""
+        found = self.find(dataset)
+        expected = found.checksum if wanted is None and extra_file is None else None
+        with self.reader(found.id, extra_file=extra_file) as reader:
+            size = reader.stat.size_bytes
+            start, stop = (wanted or ByteRange(0)).within(size)
+            if wanted is not None and start >= size and size > 0:
+                raise InvalidKey(f"the dataset has {size} bytes; ask for a range within them", operation="get")
+            reader.seek(start)
+            digest = blake3() if expected else None
+            left = stop - start
+            buffer = memoryview(bytearray(min(BLOCK_BYTES, max(left, 1))))
+            while left > 0:
+                count = reader.readinto(buffer[: min(left, len(buffer))])
+                if count == 0:
+                    raise Corrupt(f"dataset {found.id} ended {left} bytes early", store=found.object_store_id or "")
+                if digest is not None:
+                    digest.update(buffer[:count])
+                stream.write(buffer[:count])
+                left -= count
+            actual = f"blake3:{digest.hexdigest()}" if digest is not None else None
+            version = reader.stat.version
+        if actual is not None and actual != expected:
+            self.mismatch(found, actual, version)
+        return stop - start
+
+    def mismatch(self, dataset: Dataset, actual: str, version: str) -> None:
+        """The bytes read are not those recorded: replaced meanwhile, a replace that died, or damage."""
+        now = self.find(dataset.id)
+        if now.checksum == actual or now.checksum != dataset.checksum:
+            return
+        for replica in now.replicas:
+            if replica.state != "present" or replica.object_store_id not in self._pools.order:
+                continue
+            if self._transfer.finish_replace(now, replica.object_store_id, actual) is not None:
+                return
+            why = f"damaged: {now.checksum} was stored, {actual} was read"
+            self._catalog.fates.doubt(dataset.id, replica.object_store_id, "suspect", why)
+            raise Corrupt(
+                f"dataset {dataset.id} in pool {replica.object_store_id} is {why}", expected=now.checksum or "",
+                actual=actual, store=replica.object_store_id, key=replica.key, operation="read",
+            )  # fmt: skip
+
+
+def identify(dataset: int | str) -> tuple[int | None, str | None]:
+    """(id, None) or (None, uuid) of what the user typed; `InvalidKey` if it is neither."""
+    if isinstance(dataset, int):
+        return layout.check_id(dataset), None
+    text = dataset.strip()
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 20:
+        return layout.check_id(int(text)), None
+    try:
+        return None, str(uuids.UUID(text))
+    except ValueError:
+        raise InvalidKey(f"{dataset!r} is neither a dataset's id (a number) nor a uuid") from None
+
+
+def _not_readable(dataset_id: int, state: str) -> HoldfastError:
+    if state == "deleted":
+        return NotFound(f"dataset {dataset_id} was removed; bring it back with: holdfast restore {dataset_id}")
+    if state == "purged":
+        return NotFound(f"dataset {dataset_id} was purged: its bytes are gone")
+    return Conflict(f"dataset {dataset_id} is still being written; try again when it is ok")
+
+
+def _target_error(error: OSError, target: Path) -> HoldfastError:
+    from holdfast.errors import Denied, NoSpace
+
+    reason = f"{target} could not be written: {error.strerror or error}; it is as it was before"
+    if error.errno in (28, 122):
+        return NoSpace(reason, operation="get")
+    if error.errno in (1, 13, 30):
+        return Denied(reason, operation="get")
+    if error.errno in (2, 20):
+        return NotFound(f"there is no folder {target.parent}", operation="get")
+    return Unavailable(reason, operation="get")

@@ -1,0 +1,50 @@
+"""The JSON shapes that the API and the command line share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.catalog.base import Dataset, Event, Replica
+
+
+def when(at_us: int | None) -> str | None:
+    """Microseconds since 1970 as ISO 8601 in UTC, with seconds."""
+    if at_us is None:
+        return None
+    try:
+        return datetime.fromtimestamp(at_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def dataset_json(dataset: Dataset, full_path: str | None) -> dict[str, Any]:
+    """A dataset as users see it."""
+    return {
+        "id": dataset.id, "uuid": dataset.uuid, "name": dataset.name, "owner": dataset.owner,
+        "state": dataset.state, "size_bytes": dataset.size_bytes, "total_bytes": dataset.total_bytes,
+        "checksum": dataset.checksum, "created": when(dataset.created_us), "updated": when(dataset.updated_us),
+        "deleted": when(dataset.deleted_us), "object_store_id": dataset.object_store_id, "full_path": full_path,
+        "origin": dataset.origin, "job_id": dataset.job_id, "note": dataset.note,
+        "replicas": [_replica_json(replica) for replica in dataset.replicas],
+        "placement": [
+            {"object_store_id": verdict.object_store_id, "chosen": verdict.chosen, "reason": verdict.reason}
+            for verdict in dataset.placement
+        ],
+        "labels": dataset.labels,
+    }  # fmt: skip
+
+
+def _replica_json(replica: Replica) -> dict[str, Any]:
+    return {
+        "object_store_id": replica.object_store_id, "state": replica.state, "key": str(replica.key),
+        "size_bytes": replica.size_bytes, "verified": when(replica.verified_us), "note": replica.note,
+    }  # fmt: skip
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """A line of the event log."""
+    return {
+        "id": event.id, "at": when(event.at_us), "kind": event.kind, "dataset_id": event.dataset_id,
+        "object_store_id": event.object_store_id, "actor": event.actor, "text": event.text,
+    }  # fmt: skip
