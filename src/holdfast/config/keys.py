@@ -33,6 +33,8 @@ class Key:
     yaml: tuple[str, ...] = ()
     xml: tuple[str, ...] | None = ()
     """Its places in Galaxy's XML; None: it has none."""
+    galaxy_places: int = 1
+    """How many of its names or places, from the first, Galaxy itself looks at."""
     galaxy_kind: Kind | None = None
     """Its kind of value in Galaxy's spellings, where that differs (GiB instead of bytes)."""
     galaxy: bool = True

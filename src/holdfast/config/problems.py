@@ -50,11 +50,17 @@ class ProblemLog:
     def raise_if_wrong(self) -> None:
         """Raises `ConfigError` with every error and warning, by file and line, if there is an error."""
         if self._wrong:
-            raise ConfigError([problem for problem in self.found() if problem.severity != "note"])
+            raise ConfigError(self.errors_and_warnings())
+
+    def errors_and_warnings(self) -> list[Problem]:
+        """What `raise_if_wrong` raises."""
+        return [problem for problem in self.found() if problem.severity != "note"]
 
     def found(self) -> tuple[Problem, ...]:
         """Everything found so far, by file and line. The files stand in the order in which they were read."""
-        files = {file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in self._found))}
+        files = {
+            file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in self._found))
+        }
         ordered = sorted(self._found, key=lambda problem: (files[problem.file], problem.line or 0))
         if self._left_out:
             more = f"and {self._left_out} more findings: mend these first"
@@ -72,5 +78,7 @@ class ProblemLog:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None."""
     by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
-    found = difflib.get_close_matches(word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.65)
+    found = difflib.get_close_matches(
+        word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.65
+    )
     return by_folded[found[0]] if found else None

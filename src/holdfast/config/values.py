@@ -1,41 +1,37 @@
 """What the values of keys may be: text in, value out, or `BadValue` with what to write instead.
 
-A `Kind` reads one text, in any spelling: YAML's own idea of numbers and booleans is not asked, so `010`, `1:30`
-and `no` cannot turn into something else on the way. Sizes are whole bytes, durations whole seconds.
+A `Kind` reads one text, in any spelling: YAML's own idea of numbers and booleans is not asked, so `010`,
+`1:30` and `no` cannot turn into something else on the way. Sizes and times are read by `quantities`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 from urllib.parse import urlsplit
 
 from holdfast.config.nodes import shorten
+from holdfast.config.quantities import (
+    GIB,
+    MIB,
+    BadValue,
+    galaxy_size,
+    plain_number,
+    read_duration,
+    read_duration_with_unit,
+    read_number,
+    read_size,
+    read_size_with_unit,
+)
 
 TEXT_CHARS_MAX = 4096
 PARAGRAPH_CHARS_MAX = 65_536
-BYTES_MAX = 2**63 - 1
 WEIGHT_MAX = 1_000_000
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-
 Shape = Literal["plain", "path", "secret", "badges", "extra_dirs", "records", "texts", "table", "structure"]
-
-
-class BadValue(Exception):
-    """This text is not such a value. `instead` is a text that would be, if one can be guessed."""
-
-    def __init__(self, message: str, instead: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.instead = instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,6 @@ def read_flag(text: str) -> bool:
 
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,19})")
-_NUMBER = re.compile(r"[+-]?([0-9]{1,19})(\.[0-9]{0,19})?([eE][+-]?[0-9]{1,3})?")
 
 
 def whole(least: int, most: int, example: str = "1") -> Kind:
@@ -97,7 +92,9 @@ def whole(least: int, most: int, example: str = "1") -> Kind:
     def read(text: str) -> int:
         word = text.strip().replace("_", "")
         if not _WHOLE.fullmatch(word):
-            raise BadValue(f"{shorten(text)!r} is not a whole number", word.lstrip("0") if word.isdigit() else example)
+            raise BadValue(
+                f"{shorten(text)!r} is not a whole number", word.lstrip("0") if word.isdigit() else example
+            )
         number = int(word)
         if not least <= number <= most:
             raise BadValue(f"{number} is not between {least} and {most}", example)
@@ -106,24 +103,9 @@ def whole(least: int, most: int, example: str = "1") -> Kind:
     return Kind(f"whole number, {least} to {most}", read, example=example)
 
 
-def _number(text: str, example: str) -> float:
-    word = text.strip()
-    if not _NUMBER.fullmatch(word):
-        raise BadValue(f"{shorten(text)!r} is not a number", example)
-    number = float(word)
-    if not math.isfinite(number):
-        raise BadValue(f"{shorten(text)!r} is too large", example)
-    return number
-
-
-def plain_number(number: float) -> int | float:
-    """A number without a fraction as an int: 90 instead of 90.0."""
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
 def read_weight(text: str) -> int | float:
     """A share: any number from 0 on."""
-    number = _number(text, "1")
+    number = read_number(text, "1")
     if number < 0:
         raise BadValue(f"{shorten(text)} is negative", "0 for a pool that is only read, 1 for an equal share")
     if number > WEIGHT_MAX:
@@ -133,7 +115,7 @@ def read_weight(text: str) -> int | float:
 
 def read_percent(text: str) -> int | float:
     """More than 0, at most 100; a % sign may follow."""
-    number = _number(text.strip().removesuffix("%"), "90")
+    number = read_number(text.strip().removesuffix("%"), "90")
     if number == 0:
         raise BadValue("0 would never let anything in", "a limit above 0, or leave the key out for no limit")
     if not 0 < number <= 100:
@@ -143,92 +125,7 @@ def read_percent(text: str) -> int | float:
 
 def read_galaxy_percent(text: str) -> int | float | None:
     """As Galaxy writes it: 0 means that there is no limit."""
-    return None if _number(text.strip().removesuffix("%"), "90") == 0 else read_percent(text)
-
-
-_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
-_SIZE_UNITS = {"b": 1, "byte": 1, "bytes": 1}
-for _power, _letter in enumerate("kmgtpe", start=1):
-    _SIZE_UNITS[f"{_letter}b"] = 1000**_power
-    _SIZE_UNITS[f"{_letter}ib"] = 1024**_power
-
-
-def _size(text: str, *, bare: bool) -> int:
-    found = _SIZE.fullmatch(text.strip().replace("_", ""))
-    if not found:
-        raise BadValue(f"{shorten(text)!r} is not a size", "200 GiB")
-    number, unit = found[1], found[2]
-    if not unit and not bare:
-        raise BadValue(f"{shorten(text)} has no unit", f"{number} GiB (or {number} B, if bytes are meant)")
-    if unit and unit.lower() not in _SIZE_UNITS:
-        if unit.upper() in ("K", "M", "G", "T", "P", "E"):
-            letter = unit.upper()
-            message = f"{shorten(text)!r}: {unit} can mean {letter}iB (1024) or {letter}B (1000)"
-            raise BadValue(message, f"{number} {letter}iB")
-        raise BadValue(f"{shorten(text)!r}: no unit is called {unit!r}", f"{number} GiB")
-    size_bytes = Decimal(number) * _SIZE_UNITS[unit.lower() or "b"]
-    if size_bytes != int(size_bytes):
-        raise BadValue(f"{shorten(text)!r} is not a whole number of bytes", str(round(size_bytes)))
-    if size_bytes > BYTES_MAX:
-        raise BadValue(f"{shorten(text)!r} is more than any store can hold", "200 GiB")
-    return int(size_bytes)
-
-
-def read_size(text: str) -> int:
-    """Bytes, or a number with a unit: `200 GiB` (1024), `1 TB` (1000)."""
-    return _size(text, bare=True)
-
-
-def read_size_with_unit(text: str) -> int:
-    """A number with a unit."""
-    return _size(text, bare=False)
-
-
-def galaxy_size(unit_bytes: int) -> Callable[[str], int | None]:
-    """A plain number of units of `unit_bytes`; 0 and less mean "not bounded"."""
-
-    def read(text: str) -> int | None:
-        number = _number(text, "100")
-        if number * unit_bytes > BYTES_MAX:
-            raise BadValue(f"{shorten(text)!r} is more than any store can hold", "100")
-        return int(Decimal(text.strip()) * unit_bytes) if number > 0 else None
-
-    return read
-
-
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)")
-_DURATION_UNITS = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
-    **dict.fromkeys(("min", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86_400),
-    **dict.fromkeys(("w", "week", "weeks"), 604_800),
-}
-
-
-def _duration(text: str, *, bare: bool) -> int:
-    found = _DURATION.fullmatch(text.strip())
-    if not found:
-        raise BadValue(f"{shorten(text)!r} is not a length of time", "7 days")
-    number, unit = found[1], found[2].lower()
-    if not unit and not bare:
-        raise BadValue(f"{shorten(text)} has no unit", f"{number} days (or h, min, s)")
-    if unit and unit not in _DURATION_UNITS:
-        raise BadValue(f"{shorten(text)!r}: no unit is called {found[2]!r}", f"{number} days (or weeks, h, min, s)")
-    seconds = Decimal(number) * _DURATION_UNITS[unit or "s"]
-    if seconds != int(seconds):
-        raise BadValue(f"{shorten(text)!r} is not a whole number of seconds", f"{round(seconds)} s")
-    return int(seconds)
-
-
-def read_duration(text: str) -> int:
-    """Seconds, or a number with a unit: `7 days`, `12 h`, `30 min`."""
-    return _duration(text, bare=True)
-
-
-def read_duration_with_unit(text: str) -> int:
-    """A number with a unit."""
-    return _duration(text, bare=False)
+    return None if read_number(text.strip().removesuffix("%"), "90") == 0 else read_percent(text)
 
 
 def choice(*words: str) -> Kind:
@@ -255,10 +152,13 @@ def read_id(text: str) -> str:
         raise BadValue("is empty", "newdata")
     if len(word) > ID_CHARS_MAX:
         raise BadValue(f"has {len(word)} characters; {ID_CHARS_MAX} are allowed", word[:20])
-    if _ID_REFUSED.search(word) or any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in word):
+    if _ID_REFUSED.search(word) or any(
+        unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in word
+    ):
         clean = re.sub(r"[^\w.]+", "-", word).strip("-.") or "newdata"
         raise BadValue(
-            f"{shorten(word)!r} cannot be an id: no slashes, no control characters, no dash or dot in front", clean
+            f"{shorten(word)!r} cannot be an id: no slashes, no control characters, no dash or dot in front",
+            clean,
         )
     return word
 

@@ -1,7 +1,8 @@
-"""The table of keys: the document's root, server and jobs, every pool, disks and routers.
+"""The table of keys: every pool, disks and routers.
 
-`vocabulary_remote` holds the keys of the remote types. This is the one place where a key is named: the three
-readers, the messages ("write: …"), `config show --expanded` and the reference pages all use it.
+`vocabulary_remote` holds the keys of the remote types, `vocabulary_document` those of a document itself.
+These are the only places where a key is named: the three readers, the messages ("write: …"), `config show
+--expanded` and the reference pages are all made from them.
 """
 
 from __future__ import annotations
@@ -10,28 +11,20 @@ from holdfast.config import vocabulary_remote as remote
 from holdfast.config.keys import Key
 from holdfast.config.values import (
     BADGES,
-    DURATION,
-    DURATION_WITH_UNIT,
     EXTRA_DIRS,
     FLAG,
     GALAXY_PERCENT,
     ID,
-    MIB,
     ORDER,
     PARAGRAPH,
     PATH,
     PERCENT,
     POSITIVE,
-    SECRET,
     SIZE,
     SIZE_WITH_UNIT,
-    STRUCTURE,
-    TABLE,
     TEXT,
-    URL,
     WEIGHT,
     choice,
-    whole,
 )
 
 ROUTERS = frozenset({"hierarchical", "distributed"})
@@ -57,7 +50,7 @@ _STORE_BY = Key(
     default="id",
     xml_types=_DISK,
     xml_below=_DISTRIBUTED,
-    caution="data that Galaxy wrote here lies under the id, unless object_store_store_by of galaxy.yml says uuid",
+    caution="what Galaxy wrote lies under the id, unless galaxy.yml says object_store_store_by: uuid",
 )
 _PRIVATE = Key(
     "private", FLAG, "datasets here cannot be shared between users", default=False, xml_types=_WITHOUT_RUCIO
@@ -69,10 +62,12 @@ _DEVICE = Key(
     xml_types=_NAMED_IN_XML,
 )
 _QUOTA = (
-    Key("quota.source", TEXT, "label of the quota that counts this; empty: the default quota", xml_types=_DISK),
+    Key(
+        "quota.source", TEXT, "label of the quota that counts this; empty: the default quota", xml_types=_DISK
+    ),
     Key("quota.enabled", FLAG, "whether a quota counts this at all", default=True, xml_types=_DISK),
 )
-_OLD_STYLE = Key(
+OLD_STYLE_KEY = Key(
     "check_old_style",
     FLAG,
     "also look for dataset_N.dat at the top of the folder, where very old servers put it",
@@ -83,7 +78,7 @@ _OLD_STYLE = Key(
     galaxy=False,
     caution="Galaxy takes it from galaxy.yml",
 )
-_DURABILITY = Key(
+DURABILITY_KEY = Key(
     "durability",
     DURABILITY,
     "full: a put is done when it survives a power cut; process: when it survives a crash of Holdfast",
@@ -119,7 +114,9 @@ POOL_KEYS: tuple[Key, ...] = (
     *_PLACE_IN_TREE,
     _STORE_BY,
     Key("name", TEXT, "what users see", xml_types=_NAMED_IN_XML),
-    Key("description", PARAGRAPH, "what users read about it (Markdown)", xml=("description",), xml_types=_DISK),
+    Key(
+        "description", PARAGRAPH, "what users read about it (Markdown)", xml=("description",), xml_types=_DISK
+    ),
     _PRIVATE,
     *_QUOTA,
     _DEVICE,
@@ -148,9 +145,11 @@ POOL_KEYS: tuple[Key, ...] = (
         "shown to users: what lies here is deleted after so many days",
         xml_types=_NOWHERE,
     ),
-    Key("extra_dirs", EXTRA_DIRS, "folders for jobs (job_work) and temporary files (temp)", xml=("extra_dir",)),
-    _OLD_STYLE,
-    _DURABILITY,
+    Key(
+        "extra_dirs", EXTRA_DIRS, "folders for jobs (job_work) and temporary files (temp)", xml=("extra_dir",)
+    ),
+    OLD_STYLE_KEY,
+    DURABILITY_KEY,
 )
 
 DISK_KEYS: tuple[Key, ...] = (
@@ -210,8 +209,8 @@ ROUTER_KEYS: tuple[Key, ...] = (
         yaml_types=_HIERARCHICAL,
     ),
     Key("device", TEXT, "device of every pool below that does not say it", galaxy=False),
-    _OLD_STYLE,
-    _DURABILITY,
+    OLD_STYLE_KEY,
+    DURABILITY_KEY,
     Key("name", TEXT, "", no_effect=_ROUTER_TEXT),
     Key("description", PARAGRAPH, "", xml=("description",), no_effect=_ROUTER_TEXT),
     Key("badges", BADGES, "", xml=("badges",), no_effect=_ROUTER_TEXT),
@@ -222,103 +221,10 @@ ROUTER_KEYS: tuple[Key, ...] = (
 TYPE_KEYS: dict[str, tuple[Key, ...]] = {"disk": DISK_KEYS, **remote.REMOTE_KEYS}
 """Every type of pool -> the keys of its driver."""
 
-TYPE_WORDS: dict[str, str] = {"disk": "A folder on a disk of this machine (or one mounted here).", **remote.REMOTE_WORDS}
-
-ROOT_KEYS: tuple[Key, ...] = (
-    Key("state_dir", PATH, "where Holdfast keeps what is its own", default="./holdfast-state"),
-    Key("catalog", TEXT, "sqlite (in state_dir), or postgresql://user@host/database", default="sqlite"),
-    Key("catalog_password", SECRET, "the password of the catalog's user"),
-    Key("object_store", PATH, "a Galaxy file (XML or YAML) with the pools"),
-    Key("pools", STRUCTURE, "the pools, each under its id"),
-    Key("placement", STRUCTURE, "hierarchical, distributed, or a tree of them over the pools' ids"),
-    Key("file_sources", PATH, "Galaxy's file_sources_conf.yml"),
-    Key("user_preferences_extra", PATH, "Galaxy's user_preferences_extra_conf.yml"),
-    Key(
-        "deleted_expires_after_s",
-        DURATION,
-        "how long a deleted dataset can be restored",
-        default=30 * 86_400,
-        short=("deleted_expires_after", DURATION_WITH_UNIT),
-    ),
-    Key(
-        "reap_grace_s",
-        DURATION,
-        "how long a retired copy stays, for whoever still reads it",
-        default=86_400,
-        short=("reap_grace", DURATION_WITH_UNIT),
-    ),
-)
-
-SERVER_KEYS: tuple[Key, ...] = (
-    Key("server.host", TEXT, "the address it listens on", default="127.0.0.1"),
-    Key("server.port", whole(0, 65_535, "8080"), "the port; 0 takes a free one", default=8080),
-    Key("server.workers", whole(1, 64, "1"), "how many processes serve", default=1),
-    Key("server.public_url", URL, "the address that users type, where a proxy stands in front"),
-    Key("server.direct", choice("stream", "x-accel"), "who sends downloads: Holdfast, or nginx", default="stream"),
-    Key("server.x_accel_prefix", TABLE, "for each pool's id: nginx's internal location of its folder"),
-    Key("server.max_upload_bytes", SIZE, "the largest upload", short=("server.max_upload", SIZE_WITH_UNIT)),
-    Key(
-        "server.upload_expires_after_s",
-        DURATION,
-        "how long an unfinished upload can be resumed",
-        default=7 * 86_400,
-        short=("server.upload_expires_after", DURATION_WITH_UNIT),
-    ),
-    Key(
-        "server.session_expires_after_s",
-        DURATION,
-        "how long a browser stays signed in",
-        default=14 * 86_400,
-        short=("server.session_expires_after", DURATION_WITH_UNIT),
-    ),
-)
-
-JOBS_KEYS: tuple[Key, ...] = (
-    Key("jobs.max_running", whole(1, 1024, "2"), "how many jobs run at once", default=2),
-    Key(
-        "jobs.keep_failed_s",
-        DURATION,
-        "how long a failed job keeps its folder",
-        default=7 * 86_400,
-        short=("jobs.keep_failed", DURATION_WITH_UNIT),
-    ),
-    Key(
-        "jobs.stop_grace_s",
-        DURATION,
-        "how long a cancelled job may take to end by itself",
-        default=10,
-        short=("jobs.stop_grace", DURATION_WITH_UNIT),
-    ),
-    Key(
-        "jobs.max_log_bytes",
-        SIZE,
-        "how much of each of stdout and stderr is kept",
-        default=10 * MIB,
-        short=("jobs.max_log", SIZE_WITH_UNIT),
-    ),
-)
-
-DEFAULT_KEYS: tuple[Key, ...] = (
-    Key("store_by", STORE_BY, "store_by of every pool that does not say it", also=("object_store_store_by",)),
-    Key("max_percent_full", PERCENT, "max_percent_full of the root of the tree", also=("global_max_percent_full",)),
-    Key("search_for_missing", FLAG, "search_for_missing of the root of the tree"),
-    _OLD_STYLE,
-    _DURABILITY,
-    Key("file_path", PATH, "galaxy.yml's: files_dir of a disk that does not say it"),
-    Key("jobs_directory", PATH, "galaxy.yml's: job_work of every pool that does not say it"),
-    Key("new_file_path", PATH, "galaxy.yml's: temp of every pool that does not say it"),
-    Key("object_store_cache_path", PATH, "galaxy.yml's: cache.path of every pool that does not say it"),
-    Key(
-        "object_store_cache_size_bytes",
-        SIZE,
-        "galaxy.yml's: cache.size_bytes of every pool that does not say it",
-        short=("object_store_cache_size", SIZE_WITH_UNIT),
-    ),
-)
-
-DOCUMENT_KEYS: tuple[Key, ...] = (*ROOT_KEYS, *DEFAULT_KEYS, *SERVER_KEYS, *JOBS_KEYS)
-
-PLACEMENT_KEYS = frozenset({"hierarchical", "distributed", "pool"})
+TYPE_WORDS: dict[str, str] = {
+    "disk": "A folder on a disk of this machine (or one mounted here).",
+    **remote.REMOTE_WORDS,
+}
 
 
 def keys_of(type_name: str) -> tuple[Key, ...]:

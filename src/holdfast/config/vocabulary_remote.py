@@ -1,4 +1,4 @@
-"""The table of keys of the remote types: S3 in its four Galaxy forms, Azure, cloud, iRODS, Rucio, Onedata, Pithos.
+"""The table of keys of the remote types: S3, Azure, cloud, iRODS, Rucio, Onedata, Pithos.
 
 They are read in full whether or not Holdfast has a driver for the type yet (`document.DRIVERS_READY`).
 """
@@ -37,7 +37,7 @@ CACHE_KEYS: tuple[Key, ...] = (
         SIZE,
         "the cache's bound",
         short=("cache.size", SIZE_WITH_UNIT),
-        yaml=("cache.size", "cache.size_bytes"),
+        yaml=("cache.size",),
         xml=("cache@size",),
         galaxy_kind=GIBIBYTES,
     ),
@@ -70,7 +70,13 @@ CACHE_KEYS: tuple[Key, ...] = (
     ),
     Key("cache.monitor", TEXT, "", no_effect=_BY_ITSELF),
     Key("cache.monitor_interval", TEXT, "", xml_types=_NOWHERE, no_effect=_BY_ITSELF),
-    Key("enable_cache_monitor", TEXT, "", xml=("@enable_cache_monitor", "enable_cache_monitor"), no_effect=_BY_ITSELF),
+    Key(
+        "enable_cache_monitor",
+        TEXT,
+        "",
+        xml=("@enable_cache_monitor", "enable_cache_monitor"),
+        no_effect=_BY_ITSELF,
+    ),
 )
 
 _DIRECT = Key(
@@ -81,6 +87,7 @@ _DIRECT = Key(
     also=("enable_direct_download",),
     yaml=("enable_direct_download",),
     xml=("@enable_direct_download", "enable_direct_download"),
+    galaxy_places=2,
 )
 
 _ACCESS = (
@@ -207,7 +214,12 @@ _IRODS: tuple[Key, ...] = (
     Key("connection.port", PORT, "its port", required=True),
     Key("connection.timeout", COUNT, "seconds to wait for an answer", default=30),
     Key("connection.refresh_time", COUNT, "seconds until a connection is made anew", default=300),
-    Key("connection.connection_pool_monitor_interval", TEXT, "", no_effect="Holdfast looks after its connections"),
+    Key(
+        "connection.connection_pool_monitor_interval",
+        TEXT,
+        "",
+        no_effect="Holdfast looks after its connections",
+    ),
     Key("connection.poolsize", TEXT, "", no_effect="Galaxy stopped reading it long ago"),
     Key("ssl.client_server_negotiation", TEXT, "as in irods_environment.json"),
     Key("ssl.client_server_policy", TEXT, "as in irods_environment.json"),

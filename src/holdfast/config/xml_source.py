@@ -57,21 +57,21 @@ class Element:
         return Spot(self.file, line or self.line, where or f"<{self.tag}>")
 
 
-def read_xml(text: str, file: str, log: ProblemLog) -> Element | None:
-    """The root element of `text`, or None when the log has been told why there is none."""
+def read_xml(text: str, file: str, problems: ProblemLog) -> Element | None:
+    """The root element of `text`, or None when `problems` has been told why there is none."""
     builder = _Builder(file, text.encode())
     try:
         return builder.build()
     except _RefusedError as refused:
-        log.error(Spot(file, refused.line, refused.where), refused.message, refused.instead)
+        problems.error(Spot(file, refused.line, refused.where), refused.message, refused.instead)
     except expat.ExpatError as error:
         message = expat.errors.messages.get(error.code, str(error))
-        log.error(Spot(file, error.lineno), f"is not XML: {message}", _CURES.get(message))
+        problems.error(Spot(file, error.lineno), f"is not XML: {message}", _CURES.get(message))
     return None
 
 
 _CURES = {
-    "undefined entity": "&amp; for & (and &lt; for <): other names in &…; need a document type, which is refused",
+    "undefined entity": "&amp; for & and &lt; for <: other names in &…; need a document type",
     "not well-formed (invalid token)": "&amp; for &, &lt; for <, and every attribute's value in quotes",
     "mismatched tag": "each tag closed by its own: <backend …>…</backend>",
     "unclosed token": "the end that is missing, for example > or -->",
@@ -113,7 +113,9 @@ class _Builder:
         return self._root
 
     def _doctype(self, name: str, *_: object) -> None:
-        message = "a document type is refused: with it come entities, which can read other files or fill the memory"
+        message = (
+            "a document type is refused: with it come entities, which can read other files or fill the memory"
+        )
         raise _RefusedError(self._line(), f"<!DOCTYPE {name}>", message, "the file without its <!DOCTYPE …>")
 
     def _entity(self, name: str, *_: object) -> None:
@@ -136,7 +138,9 @@ class _Builder:
                 message = "includes are refused: one file holds the whole object store"
                 raise _RefusedError(line, f"<{tag}>", message, "the included text itself")
             if ":" in name or name == "xmlns":
-                raise _RefusedError(line, f"<{tag}>", f"{name!r}: namespaces are refused", "names without a colon")
+                raise _RefusedError(
+                    line, f"<{tag}>", f"{name!r}: namespaces are refused", "names without a colon"
+                )
         element = Element(self._file, tag, line, attributes)
         if self._open:
             self._open[-1].children.append(element)

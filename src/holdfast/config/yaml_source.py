@@ -21,29 +21,33 @@ DEPTH_MAX = 64
 NODES_MAX = 50_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MERGE = "\0merge"  # cannot be typed: NUL is refused
 _DOUBLE = "\0double"
 
 
-def read_yaml(text: str, file: str, log: ProblemLog) -> Node | None:
-    """The document in `text`, or None when the log has been told why there is none."""
+def read_yaml(text: str, file: str, problems: ProblemLog) -> Node | None:
+    """The document in `text`, or None when `problems` has been told why there is none."""
     odd = _NOT_TEXT.search(text)
     if odd:
         line = text.count("\n", 0, odd.start()) + 1
-        log.error(Spot(file, line), f"holds the character U+{ord(odd[0]):04X}, which no YAML file may hold")
+        problems.error(
+            Spot(file, line), f"holds the character U+{ord(odd[0]):04X}, which no YAML file may hold"
+        )
         return None
     try:
-        return _Composer(file, log).compose(text)
+        return _Composer(file, problems).compose(text)
     except _RefusedError as refused:
-        log.error(refused.spot, refused.message, refused.instead)
+        problems.error(refused.spot, refused.message, refused.instead)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         spot = Spot(file, mark.line + 1 if mark else 0)
-        log.error(spot, f"is not YAML: {_in_words(error)}", _cure(error))
+        problems.error(spot, f"is not YAML: {_in_words(error)}", _cure(error))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        log.error(Spot(file, 0), f"is not YAML: {error}")
+        problems.error(Spot(file, 0), f"is not YAML: {error}")
     return None
 
 
@@ -71,9 +75,9 @@ class _Frame:
 
 
 class _Composer:
-    def __init__(self, file: str, log: ProblemLog) -> None:
+    def __init__(self, file: str, problems: ProblemLog) -> None:
         self._file = file
-        self._log = log
+        self._problems = problems
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._seen = 0
@@ -86,7 +90,9 @@ class _Composer:
                 documents += 1
                 if documents > 1:
                     spot = self._spot(event)
-                    raise _RefusedError(spot, "a second document starts here", "one document, without a second ---")
+                    raise _RefusedError(
+                        spot, "a second document starts here", "one document, without a second ---"
+                    )
             elif isinstance(event, yaml.NodeEvent):
                 self._node(event)
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -94,7 +100,7 @@ class _Composer:
         return self._root
 
     def _spot(self, event: yaml.Event, where: str = "") -> Spot:
-        return Spot(self._file, event.start_mark.line + 1, where)
+        return Spot(self._file, event.start_mark.line + 1 if event.start_mark else 0, where)
 
     def _node(self, event: yaml.NodeEvent) -> None:
         spot = self._spot(event, self._where())
@@ -103,7 +109,9 @@ class _Composer:
             return
         tag = getattr(event, "tag", None)
         if tag and tag != "!" and tag not in _PLAIN_TAGS:
-            raise _RefusedError(spot, f"has the tag {tag!r}: only plain YAML is read", "the value without a tag")
+            raise _RefusedError(
+                spot, f"has the tag {tag!r}: only plain YAML is read", "the value without a tag"
+            )
         if isinstance(event, yaml.ScalarEvent):
             self._scalar(event, spot)
             return
@@ -143,7 +151,7 @@ class _Composer:
             name = _MERGE
         elif name in frame.lines:
             message = f"is written twice; the first time in line {frame.lines[name]}"
-            self._log.error(spot.named(_join(frame.spot.where, name)), message, "it once")
+            self._problems.error(spot.named(_join(frame.spot.where, name)), message, "it once")
             name = _DOUBLE
         else:
             frame.lines[name] = spot.line
@@ -152,7 +160,9 @@ class _Composer:
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
         self._seen += size
         if self._seen > NODES_MAX:
-            raise _RefusedError(node.spot, f"the file (its aliases written out) holds more than {NODES_MAX} values")
+            raise _RefusedError(
+                node.spot, f"the file (its aliases written out) holds more than {NODES_MAX} values"
+            )
         if anchor:
             self._anchors[anchor] = (node, size)
         if not self._frames:

@@ -1,0 +1,184 @@
+"""Our own spelling, `holdfast.yml` -> what is said of the document, and its tree of definitions.
+
+    pools:
+      newdata: {type: disk, files_dir: /data2, order: 0}
+      olddata: {type: disk, files_dir: /data, order: 1}
+    placement: hierarchical            # over all pools; or distributed; or a tree:
+    # placement:
+    #   hierarchical:
+    #     - distributed: [newdata, {pool: otherdata, weight: 3}]
+    #       max_percent_full: 90
+    #     - olddata
+
+Every pool has one place. One pool alone needs no placement.
+"""
+
+from __future__ import annotations
+
+from holdfast.config.definitions import DEPTH_MAX, Definition, Said, resolve_type
+from holdfast.config.galaxy_yaml import say_entries, sort_entries
+from holdfast.config.keys import ROOT, yaml_places
+from holdfast.config.nodes import Entry, ListNode, MapNode, Node, Spot, TextNode, describe
+from holdfast.config.problems import ProblemLog, nearest
+from holdfast.config.vocabulary import POOL_KEYS, ROUTER_KEYS, ROUTERS, keys_of
+from holdfast.config.vocabulary_document import DOCUMENT_KEYS
+
+_ROUTER_KEYS = tuple(key for key in ROUTER_KEYS if key.name != "type" and not key.no_effect)
+_PLACE_KEYS = tuple(key for key in ROUTER_KEYS if key.name in ("order", "weight"))
+_TREE_EXAMPLE = "placement: hierarchical, or placement: distributed"
+
+
+def say_document(root: MapNode, problems: ProblemLog) -> Definition:
+    """What the root of the document says, as one definition that is no store."""
+    document = Definition("document", "holdfast", root.spot)
+    say_entries(list(root.entries), document, DOCUMENT_KEYS, problems)
+    return document
+
+
+def define_tree(document: Definition, problems: ProblemLog) -> Definition | None:
+    """The tree of `pools` and `placement`, or None where what is wrong with it has been reported."""
+    return _Placer(_define_pools(document, problems), problems).place(document)
+
+
+def _define_pools(document: Definition, problems: ProblemLog) -> dict[str, Definition]:
+    said = document.said.get("pools")
+    if said is None:
+        return {}
+    if not isinstance(said.node, MapNode) or not said.node.entries:
+        message = f"takes each pool under its id, not {describe(said.node)}"
+        problems.error(said.spot, message, "pools: {newdata: {type: disk, files_dir: /data2}}")
+        return {}
+    pools: dict[str, Definition] = {}
+    for entry in said.node.entries:
+        pool = _define_pool(entry, problems)
+        if pool is not None:
+            pools[entry.name] = pool
+    return pools
+
+
+def _define_pool(entry: Entry, problems: ProblemLog) -> Definition | None:
+    node = entry.value
+    if not isinstance(node, MapNode):
+        message = f"takes the keys of a pool, not {describe(node)}"
+        problems.error(entry.spot, message, "{type: disk, files_dir: /data2}")
+        return None
+    type_entry = node.entry("type")
+    word = type_entry.value.text if type_entry and isinstance(type_entry.value, TextNode) else None
+    type_name = resolve_type(word, type_entry.spot if type_entry else entry.spot, problems, "holdfast")
+    if type_name is None:
+        return None
+    if type_name in ROUTERS:
+        message = f"{type_name} is a way of placing, not a pool"
+        problems.error(entry.spot, message, f"placement: {{{type_name}: [newdata, olddata]}}")
+        return None
+    pool = Definition(type_name, "holdfast", entry.spot)
+    inside = [each for each in node.entries if each.name != "id"]
+    if len(inside) < len(node.entries):
+        problems.error(
+            entry.spot.named(f"{entry.spot.where}.id"), "the id stands before the colon already", "no id"
+        )
+    pool.say(
+        Said(TextNode(entry.name, entry.spot), yaml_places(POOL_KEYS, "holdfast")["id"], entry.spot), problems
+    )
+    say_entries(inside, pool, keys_of(type_name), problems)
+    return pool
+
+
+class _Placer:
+    def __init__(self, pools: dict[str, Definition], problems: ProblemLog) -> None:
+        self._pools = pools
+        self._problems = problems
+        self._placed: dict[str, Spot] = {}
+
+    def place(self, document: Definition) -> Definition | None:
+        """The tree; reports pools without a place and with two."""
+        said = document.said.get("placement")
+        if said is None or (isinstance(said.node, TextNode) and said.node.text is None):
+            return self._without_placement(document)
+        node = said.node
+        if isinstance(node, TextNode) and node.text in ROUTERS:
+            router = Definition(node.text, "holdfast", said.spot)
+            router.children = list(self._pools.values())
+            for child in router.children:
+                child.parent = router.type_name
+            return router if router.children else None
+        tree = self._node(node, ROOT, 1)
+        for pool_id, pool in self._pools.items():
+            if pool_id not in self._placed:
+                message = "has no place in the placement"
+                self._problems.error(
+                    pool.spot, message, f"{pool_id} in the placement (weight: 0 to read it only)"
+                )
+        return tree
+
+    def _without_placement(self, document: Definition) -> Definition | None:
+        if len(self._pools) == 1:
+            return next(iter(self._pools.values()))
+        if self._pools:
+            spot = document.key_spot("pools")
+            self._problems.error(spot, f"there are {len(self._pools)} pools, and no placement", _TREE_EXAMPLE)
+        return None
+
+    def _node(self, node: Node, parent: str, depth: int) -> Definition | None:
+        if isinstance(node, TextNode):
+            return self._pool(node, parent)
+        if not isinstance(node, MapNode):
+            message = f"takes a pool's id, or hierarchical or distributed over a list, not {describe(node)}"
+            self._problems.error(node.spot, message, "hierarchical: [newdata, olddata]")
+            return None
+        kinds = [entry for entry in node.entries if entry.name in ROUTERS or entry.name == "pool"]
+        if len(kinds) != 1:
+            words = " and ".join(entry.name for entry in kinds) or "none of them"
+            message = f"says {words}; a place is exactly one of hierarchical, distributed, pool"
+            self._problems.error(node.spot, message, "hierarchical: [newdata, olddata]")
+            return None
+        others = [entry for entry in node.entries if entry is not kinds[0]]
+        if kinds[0].name == "pool":
+            return self._pool_with_place(kinds[0], others, parent)
+        return self._router(kinds[0], others, parent, depth)
+
+    def _router(self, entry: Entry, others: list[Entry], parent: str, depth: int) -> Definition | None:
+        if depth > DEPTH_MAX:
+            self._problems.error(entry.spot, f"routers nest at most {DEPTH_MAX} deep")
+            return None
+        router = Definition(entry.name, "holdfast", entry.spot, parent)
+        say_entries(others, router, _ROUTER_KEYS, self._problems)
+        items = entry.value.items if isinstance(entry.value, ListNode) else ()
+        if not items:
+            message = f"takes a list of pools and routers, not {describe(entry.value)}"
+            self._problems.error(entry.spot, message, f"{entry.name}: [newdata, olddata]")
+        for item in items:
+            child = self._node(item, router.type_name, depth + 1)
+            if child is not None:
+                router.children.append(child)
+        return router
+
+    def _pool_with_place(self, entry: Entry, others: list[Entry], parent: str) -> Definition | None:
+        pool = self._pool(entry.value, parent) if isinstance(entry.value, TextNode) else None
+        if pool is None:
+            if not isinstance(entry.value, TextNode):
+                self._problems.error(
+                    entry.spot, f"takes a pool's id, not {describe(entry.value)}", "pool: newdata"
+                )
+            return None
+        for said in sort_entries(others, _PLACE_KEYS, "holdfast", self._problems):
+            pool.say(said, self._problems)
+        return pool
+
+    def _pool(self, node: TextNode, parent: str) -> Definition | None:
+        pool_id = (node.text or "").strip()
+        pool = self._pools.get(pool_id)
+        if pool is None:
+            guess = nearest(pool_id, self._pools) or (
+                f"one of {', '.join(self._pools)}" if self._pools else None
+            )
+            self._problems.error(node.spot, f"there is no pool {pool_id[:60]!r}", guess)
+            self._placed.setdefault(pool_id, node.spot)
+            return None
+        if pool_id in self._placed:
+            message = f"{pool_id} has a place already, in line {self._placed[pool_id].line}"
+            self._problems.error(node.spot, message, "each pool once")
+            return None
+        self._placed[pool_id] = node.spot
+        pool.parent = parent
+        return pool
