@@ -1,0 +1,87 @@
+"""check: the preflight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holdfast.cli import render
+from holdfast.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from holdfast.errors import Problem
+    from holdfast.hold.pools import PoolCheck
+
+EXIT_UNAVAILABLE = 6
+
+
+@command(example="holdfast check\nholdfast check --config object_store_conf.xml")
+def check(call: Invocation) -> int:
+    """Read the whole configuration and prove each pool.
+
+    Says what is wrong or has no effect in the document, with file and line, and which defects of Galaxy the
+    file relies on. Then writes, reads back and deletes a probe in each pool. Ends with 2 if the document
+    cannot be used, with 6 if a pool cannot.
+    """
+    with call.hold() as hold:
+        notes: tuple[Problem, ...] = hold.config.notes
+        checks = hold.check_pools()
+        source, state_dir = hold.config.source, str(hold.state_dir)
+    failed = [found for found in checks if not found.ok]
+    call.answer(
+        {
+            "ok": not failed,
+            "config": source,
+            "state_dir": state_dir,
+            "problems": [_problem_json(problem) for problem in notes],
+            "pools": [_pool_json(found) for found in checks],
+        },
+        *_notes(notes),
+        render.Table(_COLUMNS, [_row(found) for found in checks], "No pools are configured."),
+        _verdict(source, checks, failed),
+    )
+    return EXIT_UNAVAILABLE if failed else 0
+
+
+_COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND", wide=True))
+
+
+def _row(found: PoolCheck) -> tuple[str, str, str]:
+    return render.clean(found.object_store_id), found.severity, render.clean(found.detail)
+
+
+def _notes(notes: tuple[Problem, ...]) -> list[render.Block]:
+    return [render.clean(f"{problem.severity}: {problem}") for problem in notes]
+
+
+def _verdict(source: str, checks: list[PoolCheck], failed: list[PoolCheck]) -> str:
+    pools = render.count(len(checks), "pool")
+    if failed:
+        return f"{render.clean(source)}: {len(failed)} of {pools} cannot be used"
+    renames = [found for found in checks if found.rename_from]
+    if renames:
+        return "\n".join(
+            f"If it only got another id: holdfast pool rename {found.rename_from} {found.object_store_id}"
+            for found in renames
+        )
+    return f"{render.clean(source)}: good, {pools}"
+
+
+def _problem_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "severity": problem.severity,
+        "file": problem.file,
+        "line": problem.line,
+        "where": problem.where,
+        "message": problem.message,
+        "instead": problem.instead,
+    }
+
+
+def _pool_json(found: PoolCheck) -> dict[str, Any]:
+    return {
+        "object_store_id": found.object_store_id,
+        "ok": found.ok,
+        "severity": found.severity,
+        "detail": found.detail,
+        "rename_from": found.rename_from,
+    }

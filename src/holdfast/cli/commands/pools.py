@@ -1,0 +1,135 @@
+"""pools, pool show, pool set, pool rename."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast.cli import render, words
+from holdfast.cli.commands.storing import ACTOR
+from holdfast.cli.failure import UsageError
+from holdfast.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from holdfast.hold.hold import Hold
+    from holdfast.hold.pools import PoolInfo
+
+PoolArgument = Annotated[str, typer.Argument(metavar="ID", help="The pool's object_store_id.")]
+
+
+@command(example="holdfast pools")
+def pools(call: Invocation) -> None:
+    """List pools with what they hold and what is free."""
+    with call.hold() as hold:
+        found = hold.pools()
+        call.answer([info.to_json() for info in found], _table(found))
+
+
+def _table(found: list[PoolInfo]) -> render.Table:
+    right: render.Align = "right"
+    columns: list[tuple[render.Column, Any]] = [
+        (render.Column("POOL", wide=True), lambda info: render.clean(info.object_store_id)),
+        (render.Column("TYPE"), lambda info: info.type),
+        (render.Column("STATE"), _state_words),
+        (render.Column("DATASETS", right), lambda info: f"{info.datasets:,}"),
+        (render.Column("USED", right), lambda info: render.size(info.used_bytes)),
+        (render.Column("FREE", right), lambda info: render.size(info.free_bytes)),
+        (render.Column("CAPACITY", right), lambda info: render.size(info.capacity_bytes)),
+        (render.Column("FULL", right), lambda info: render.percent(info.percent_full)),
+    ]
+    if any(info.reserved_bytes for info in found):
+        columns.insert(5, (render.Column("RESERVED", right), lambda info: render.size(info.reserved_bytes)))
+    if any(info.max_percent_full is not None for info in found):
+        columns.append((render.Column("LIMIT", right), lambda info: render.percent(info.max_percent_full)))
+    rows = [[words_of(info) for _, words_of in columns] for info in found]
+    return render.Table(tuple(column for column, _ in columns), rows, "No pools are configured.")
+
+
+def _state_words(info: PoolInfo) -> str:
+    if not info.configured:
+        return "not configured"
+    return info.state if info.reachable else f"{info.state}, unreachable"
+
+
+@command(example="holdfast pool show newdata")
+def pool_show(call: Invocation, pool: PoolArgument) -> None:
+    """Print everything that is known of one pool."""
+    with call.hold() as hold:
+        _answer(call, hold, pool)
+
+
+@command(example="holdfast pool set newdata --state read-only")
+def pool_set(
+    call: Invocation,
+    pool: PoolArgument,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state", metavar="STATE", help="active, read-only, draining or offline; or the state DIR."
+        ),
+    ] = None,
+) -> None:
+    """Set a pool's state.
+
+    active takes new datasets; read-only and draining are read but get none; offline is not touched at all.
+    """
+    from holdfast.catalog.base import POOL_STATES
+
+    wanted, folder = words.state_or_folder(state or [], POOL_STATES, "holdfast pool set")
+    if wanted is None:
+        raise UsageError(f"say what it is to be: holdfast pool set {pool} --state {'|'.join(POOL_STATES)}")
+    call = call.in_state(folder)
+    with call.hold() as hold:
+        hold.set_pool_state(pool, wanted, actor=ACTOR)
+        _answer(call, hold, pool)
+
+
+@command(example="holdfast pool rename olddata archive")
+def pool_rename(
+    call: Invocation,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The id under which its datasets are known.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The id that the configuration has now.")],
+) -> None:
+    """Tell the catalog that a pool has another id now.
+
+    For a pool that got another id in the configuration and kept its folder: its datasets are listed under
+    the new id from then on. No byte is moved. `holdfast check` says when this is called for.
+    """
+    with call.hold() as hold:
+        hold.rename_pool(old, new, actor=ACTOR)
+        _answer(call, hold, new)
+
+
+def _answer(call: Invocation, hold: Hold, object_store_id: str) -> None:
+    info = hold.pool(object_store_id)
+    call.answer(info.to_json(), *_card(info))
+
+
+def _card(info: PoolInfo) -> list[render.Block]:
+    limit = (
+        ""
+        if info.max_percent_full is None
+        else f", new datasets up to {render.percent(info.max_percent_full)}"
+    )
+    full = "" if info.percent_full is None else f" ({render.percent(info.percent_full)} full{limit})"
+    pairs = [
+        ("Pool", render.clean(info.object_store_id)),
+        ("Name", render.clean(info.name or "")),
+        ("Type", info.type),
+        ("State", _state_words(info)),
+        ("Why", render.clean(info.unreachable_because or "")),
+        ("Location", render.clean(info.location or "")),
+        ("Datasets", f"{info.datasets:,}"),
+        ("Used", render.size(info.used_bytes)),
+        ("Reserved", render.size(info.reserved_bytes)),
+        ("Free", render.size(info.free_bytes)),
+        ("Capacity", render.size(info.capacity_bytes) + full),
+        ("Order", "" if info.order is None else str(info.order)),
+        ("Weight", "" if info.weight is None else f"{info.weight:g}"),
+        ("Device", render.clean(info.device or "")),
+        ("Quota", render.clean(info.quota_source or "")),
+        ("Private", "yes" if info.private else ""),
+        ("About", render.clean(info.description or "")),
+    ]
+    return [render.Fields([pair for pair in pairs if pair[1]])]

@@ -1,0 +1,188 @@
+"""One call of one command: what it was told about the document, and how it answers.
+
+`command` gives a function the options that all commands share (`--config`, `--state`, `--json`,
+`--progress`), which are accepted before the command's name too, and hands it an `Invocation`. The function
+returns nothing, or an exit code.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from holdfast.cli import progress, render
+
+if TYPE_CHECKING:
+    from holdfast.hold.hold import Hold
+
+CONFIG_VARIABLE = "HOLDFAST_CONFIG"
+STATE_VARIABLE = "HOLDFAST_STATE"
+
+PANEL = "Options of every command"
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"The document. Else ${CONFIG_VARIABLE}, ./holdfast.yml.",
+        rich_help_panel=PANEL,
+    ),
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help=f"The state directory. Else ${STATE_VARIABLE}, the document's.",
+        rich_help_panel=PANEL,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON value to stdout; everything else goes to stderr.",
+        rich_help_panel=PANEL,
+    ),
+]
+ProgressOption = Annotated[
+    Literal["auto", "plain", "none"] | None,
+    typer.Option(
+        "--progress",
+        metavar="auto|plain|none",
+        help="How long work shows itself. auto: a bar on a terminal.",
+        rich_help_panel=PANEL,
+    ),
+]
+SHARED: dict[str, tuple[Any, Any]] = {
+    "config": (ConfigOption, None),
+    "state": (StateOption, None),
+    "json": (JsonOption, False),
+    "progress": (ProgressOption, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The options that every command takes, as given so far."""
+
+    config: str | None = None
+    state: str | None = None
+    json: bool = False
+    progress: progress.Mode | None = None
+
+    def under(self, nearer: Shared) -> Shared:
+        """These, where `nearer` says nothing."""
+        return Shared(
+            nearer.config or self.config,
+            nearer.state or self.state,
+            nearer.json or self.json,
+            nearer.progress or self.progress,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a command needs to know of how it was called, and its way to answer."""
+
+    config_path: str | None
+    state_dir: str | None
+    as_json: bool
+    progress_mode: progress.Mode
+
+    @classmethod
+    def of(cls, shared: Shared) -> Invocation:
+        """The options, then the environment."""
+        return cls(
+            shared.config or os.environ.get(CONFIG_VARIABLE) or None,
+            shared.state or os.environ.get(STATE_VARIABLE) or None,
+            shared.json,
+            shared.progress or "auto",
+        )
+
+    @contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """The hold of the document, open until the block ends."""
+        import holdfast
+
+        with holdfast.open(self.config_path, state=self.state_dir) as hold:
+            yield hold
+
+    def in_state(self, state_dir: str | None) -> Invocation:
+        """The same with another state directory, where one is given."""
+        return self if state_dir is None else replace(self, state_dir=state_dir)
+
+    def answer(self, value: Any, *blocks: render.Block) -> None:
+        """The command's answer: `value` with --json, else the blocks."""
+        if self.as_json:
+            render.write_json(value, sys.stdout)
+        else:
+            render.write(blocks, sys.stdout)
+
+    def remark(self, text: str) -> None:
+        """Something worth knowing that is not the answer: to stderr."""
+        sys.stderr.write(text + "\n")
+
+    def progress(self, title: str, total_bytes: int | None) -> progress.Progress:
+        """Progress of long work, in bytes."""
+        return progress.start(self.progress_mode, title, total_bytes)
+
+
+CommandFunction = Callable[..., int | None]
+
+
+def command(*, example: str) -> Callable[[CommandFunction], CommandFunction]:
+    """Makes a function a command. Its first parameter is the `Invocation`, the others are Typer's.
+
+    `example` stands in its `--help`: one call a line, without the prompt. A parameter of the function that is
+    called like a shared option takes that option's place.
+    """
+
+    def decorate(function: CommandFunction) -> CommandFunction:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+        shared = [name for name in SHARED if name not in signature.parameters]
+
+        @functools.wraps(function)
+        def called(ctx: typer.Context, **given: Any) -> int | None:
+            nearer = Shared(**{name: given.pop(name) for name in shared})
+            farther = ctx.obj if isinstance(ctx.obj, Shared) else Shared()
+            return function(Invocation.of(farther.under(nearer)), **given)
+
+        parameters = [
+            _parameter("ctx", typer.Context),
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            *(_parameter(name, *SHARED[name]) for name in shared),
+        ]
+        del called.__wrapped__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        called.example = example  # type: ignore[attr-defined]
+        return called
+
+    return decorate
+
+
+def share(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+    progress: ProgressOption = None,
+) -> None:
+    """Takes the shared options where they stand before the command's name."""
+    farther = ctx.obj if isinstance(ctx.obj, Shared) else Shared()
+    ctx.obj = farther.under(Shared(config, state, json, progress))
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,0 +1,184 @@
+"""How answers look on a terminal and in a pipe: tables, key/value pairs, sizes, times, safe text.
+
+Everything that people typed goes through `clean` before it reaches a terminal: control characters and marks
+that change the direction of writing are shown as escapes. On a terminal, tables are coloured and names are
+cut to its width; elsewhere nothing is cut and nothing is coloured.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TextIO
+
+Align = Literal["left", "right"]
+
+_JOINERS = "\u200c\u200d"  # they belong to the spelling of some languages, and to emoji
+_NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column. `wide` is the one that gives way when a terminal is too narrow."""
+
+    title: str
+    align: Align = "left"
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under headings. `empty` says what to do next when there are no rows."""
+
+    columns: tuple[Column, ...]
+    rows: Sequence[Sequence[str]]
+    empty: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names with values, one a line, values aligned."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+Block = str | Table | Fields
+
+
+def clean(text: str) -> str:
+    """`text` on one line, with everything escaped that a terminal would obey instead of show."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if char in _JOINERS or unicodedata.category(char) not in _NOT_SHOWN:
+        return char
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes in binary units: `20.0 KiB`. Whole bytes stay whole."""
+    if size_bytes is None:
+        return "unknown"
+    number = float(size_bytes)
+    for unit in _UNITS:
+        if abs(number) < 1023.95 or unit == _UNITS[-1]:
+            return f"{size_bytes} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    raise AssertionError
+
+
+def percent(value: float | None) -> str:
+    """`61%`, or nothing where there is no such number."""
+    return "" if value is None else f"{value:.0f}%"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """`1 dataset`, `2 datasets`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def ago(then_us: int | None, now_us: int) -> str:
+    """A time in words, as seen from now: `3 minutes ago`."""
+    if then_us is None:
+        return "never"
+    seconds = (now_us - then_us) / 1_000_000
+    if seconds < -5:
+        return f"in {span(-seconds)}"
+    return "just now" if seconds < 5 else f"{span(seconds)} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in words, in its largest unit: `3 minutes`."""
+    for unit, length in (("year", 31_556_952), ("month", 2_629_746), ("week", 604_800), ("day", 86_400)):
+        if seconds >= 2 * length or (unit == "day" and seconds >= length):
+            return count(int(seconds // length), unit)
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return count(int(seconds // length), unit)
+    return count(max(int(seconds), 0), "second")
+
+
+def microseconds(text: str | None) -> int | None:
+    """What a time in a JSON answer means, in microseconds since 1970. None for none."""
+    if not text:
+        return None
+    return int(datetime.fromisoformat(text).timestamp() * 1_000_000)
+
+
+def write_json(value: Any, stream: TextIO) -> None:
+    """One JSON value. Plain ASCII: nothing in it can move a cursor."""
+    stream.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def write(blocks: Iterable[Block], stream: TextIO) -> None:
+    """Print the blocks, in colour if `stream` is a terminal."""
+    if stream.isatty() and any(isinstance(block, Table) and block.rows for block in blocks):
+        _write_coloured(blocks, stream)
+        return
+    stream.writelines(_plain(block) for block in blocks)
+
+
+def _plain(block: Block) -> str:
+    if isinstance(block, str):
+        return block + "\n"
+    if isinstance(block, Fields):
+        longest = max((width(name) for name, _ in block.pairs), default=0)
+        return "".join(f"{_pad(name, longest)}  {value}".rstrip() + "\n" for name, value in block.pairs)
+    if not block.rows:
+        return f"{block.empty}\n" if block.empty else ""
+    titles = [column.title for column in block.columns]
+    widths = [max(width(cell) for cell in cells) for cells in zip(titles, *block.rows, strict=True)]
+    lines = []
+    for row in (titles, *block.rows):
+        cells = zip(row, widths, block.columns, strict=True)
+        line = "  ".join(_pad(cell, most, column.align) for cell, most, column in cells)
+        lines.append(line.rstrip() + "\n")
+    return "".join(lines)
+
+
+def _write_coloured(blocks: Iterable[Block], stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    for block in blocks:
+        if not isinstance(block, Table) or not block.rows:
+            stream.write(_plain(block))
+            continue
+        table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        for column in block.columns:
+            table.add_column(
+                column.title,
+                justify=column.align,
+                no_wrap=True,
+                overflow="ellipsis" if column.wide else "fold",
+                min_width=8 if column.wide else width(column.title),
+            )
+        for row in block.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    total = 0
+    for char in text:
+        if unicodedata.combining(char) or char in _JOINERS:
+            continue
+        total += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return total
+
+
+def _pad(text: str, to_width: int, align: Align = "left") -> str:
+    gap = " " * (to_width - width(text))
+    return gap + text if align == "right" else text + gap

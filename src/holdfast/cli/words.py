@@ -1,0 +1,105 @@
+"""What people type as values of options: sizes, lengths of time, ranges, labels, states. Each raises
+`UsageError` with what to type instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from holdfast.cli.failure import UsageError
+
+LABELS_MAX = 100
+NAME_BYTES_MAX = 255
+
+_RANGE = re.compile(r"([0-9]{0,19})-([0-9]{0,19})")
+_UNSAFE = re.compile(r"[^\w .,+=@()\[\]{}~^%#-]")
+
+
+def size_bytes(text: str, option: str) -> int:
+    """`4096`, `20KiB`, `1.5 GiB`: bytes."""
+    from holdfast.config.quantities import BadValue, read_size
+
+    try:
+        return read_size(text)
+    except BadValue as error:
+        raise UsageError(_bad(option, error.message, error.instead)) from error
+
+
+def duration_s(text: str, option: str) -> int:
+    """`0s`, `90`, `7 days`: seconds."""
+    from holdfast.config.quantities import BadValue, read_duration
+
+    try:
+        return read_duration(text)
+    except BadValue as error:
+        raise UsageError(_bad(option, error.message, error.instead)) from error
+
+
+def rate_bytes_s(text: str, option: str) -> int:
+    """`100MiB/s`: bytes a second."""
+    rate = size_bytes(text.strip().removesuffix("/s"), option)
+    if rate == 0:
+        raise UsageError(f"{option} 0 would never come to an end; give a rate like 100MiB/s")
+    return rate
+
+
+def labels(texts: Sequence[str]) -> dict[str, str]:
+    """`k=v` each; the last one of a key counts."""
+    if len(texts) > LABELS_MAX:
+        raise UsageError(f"a dataset may have {LABELS_MAX} labels; these are {len(texts)}")
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--label {text}: a label is a key and a value, for example --label run=7")
+        found[key.strip()] = value
+    return found
+
+
+def byte_range(text: str, total_bytes: int) -> tuple[int, int]:
+    """`A-B` (both included, as in HTTP), `A-`, or `-N` for the last N; as (start, stop), without stop."""
+    found = _RANGE.fullmatch(text.strip())
+    if not found or text.strip() == "-":
+        raise UsageError(f"--range {text}: give the first and the last byte, for example --range 0-99")
+    first, last = found[1], found[2]
+    if not first:
+        return max(total_bytes - int(last), 0), total_bytes
+    start, stop = int(first), int(last) + 1 if last else total_bytes
+    if last and stop <= start:
+        raise UsageError(f"--range {text}: the last byte comes before the first")
+    if start >= total_bytes:
+        raise UsageError(f"--range {text}: the dataset has {total_bytes} bytes, from 0 to {total_bytes - 1}")
+    return start, min(stop, total_bytes)
+
+
+S = TypeVar("S", bound=str)
+
+
+def state_or_folder(texts: Sequence[str], states: Sequence[S], command: str) -> tuple[S | None, str | None]:
+    """`--state` where it means two things: one of the states, or the state directory. Returns both."""
+    state: S | None = None
+    folder: str | None = None
+    for text in texts:
+        if text in states:
+            state = states[states.index(text)]
+        elif "/" in text or Path(text).is_dir():
+            folder = text
+        else:
+            one_of = ", ".join(states)
+            raise UsageError(f"--state {text}: {command} knows {one_of} (the state directory is a path)")
+    return state, folder
+
+
+def local_name(name: str, dataset_id: int) -> str:
+    """A dataset's name as the name of a local file: one segment, not hidden, not an option."""
+    safe = _UNSAFE.sub("_", name).strip().lstrip(".-~")
+    while len(safe.encode()) > NAME_BYTES_MAX:
+        safe = safe[:-1]
+    return safe if safe.strip("_ ") else f"dataset_{dataset_id}.dat"
+
+
+def _bad(option: str, message: str, instead: str | None) -> str:
+    return f"{option}: {message}; write {instead}" if instead else f"{option}: {message}"
