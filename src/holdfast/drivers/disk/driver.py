@@ -59,6 +59,7 @@ TEMPORARY_PREFIX = ".holdfast-"
 TEMPORARY_SUFFIX = ".tmp"
 ATTEMPTS_MAX = 8  # against folders and files that vanish between two system calls
 SYNC_TOGETHER_MIN = 8  # from so many files on, one syncfs is cheaper than an fsync each
+FOLDERS_REMEMBERED_MAX = 100_000  # whose own names are known to be durable
 
 _CAPABILITIES = Capabilities(
     local_paths=True, atomic_if_absent=True, if_version=True, server_side_copy=True, batch_sync=True
@@ -88,6 +89,7 @@ class DiskDriver(Driver):
         self._entropy = entropy or SystemEntropy()
         self._identity: str | None = None
         self._mark_seen: tuple[int, int] | None = None
+        self._lasting: set[str] = set()  # folders below the root whose own names this process has seen synced
 
     @property
     def name(self) -> str:
@@ -204,7 +206,7 @@ class DiskDriver(Driver):
                 finally:
                     os.close(fd)
             for folder in sorted({key.parent for key in keys}):
-                self._files.sync_folder(f"{self.root}/{folder}")
+                self._sync_names(os.path.dirname(f"{self.root}/{folder}/"))
         except OSError as error:
             self._fail(error, keys[0], "sync")
 
@@ -365,18 +367,18 @@ class DiskDriver(Driver):
                 store=self._name, key=key, operation=operation,
             )  # fmt: skip
 
-    def _create_beside(self, path: str, durable: bool) -> tuple[int, str]:
+    def _create_beside(self, path: str) -> tuple[int, str]:
         folder = os.path.dirname(path)
         for _ in range(ATTEMPTS_MAX):
             temporary = f"{folder}/{TEMPORARY_PREFIX}{self._entropy.token(8)}{TEMPORARY_SUFFIX}"
             try:
                 return self._files.create(temporary, 0o666), temporary
             except FileNotFoundError:
-                self._make_folders(folder, durable)
+                self._make_folders(folder)
         raise FileNotFoundError(errno.ENOENT, "the folder keeps vanishing", folder)
 
-    def _make_folders(self, folder: str, durable: bool) -> None:
-        """Make `folder` and what is missing above it, below the root only, each name made durable."""
+    def _make_folders(self, folder: str) -> None:
+        """Make `folder` and what is missing above it, below the root only; `_sync_names` makes them last."""
         if not folder.startswith(self.root + "/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         parent = os.path.dirname(folder)
@@ -385,19 +387,27 @@ class DiskDriver(Driver):
         except FileExistsError:
             return
         except FileNotFoundError:
-            self._make_folders(parent, durable)
-            self._make_folders(folder, durable)
-            return
-        if durable:
+            self._make_folders(parent)
+            self._make_folders(folder)
+
+    def _sync_names(self, folder: str) -> None:
+        """Make the names in `folder` durable, and its own: whoever made it may have died before a sync."""
+        self._files.sync_folder(folder)
+        while folder.startswith(self.root + "/") and folder not in self._lasting:
+            parent = os.path.dirname(folder)
             self._files.sync_folder(parent)
+            if len(self._lasting) >= FOLDERS_REMEMBERED_MAX:
+                self._lasting.clear()
+            self._lasting.add(folder)
+            folder = parent
 
     def _put_copy(self, key: Key, path: str, body: Body, options: PutOptions, durable: bool) -> BlobStat:
         """Copy the body into a temporary file beside its target, then give it the target's name."""
         try:
-            fd, temporary = self._create_beside(path, durable)
+            fd, temporary = self._create_beside(path)
         except OSError as error:
             self._fail(error, key, "put")
-        published = False
+        published = closed = False
         try:
             hold_shared(fd)
             checksum, size = copy_hashed(self._files, body, fd, options.on_progress)
@@ -412,11 +422,14 @@ class DiskDriver(Driver):
             self._publish(temporary, path, key, options)
             published = True
             if durable:
-                self._files.sync_folder(os.path.dirname(path))
+                self._sync_names(os.path.dirname(path))
+            closed = True  # also if it fails: a file system may tell only now that bytes were lost
+            self._files.close(fd)
         except OSError as error:
             self._fail_put(error, key, published)
         finally:
-            self._files.close(fd)
+            if not closed:
+                self._close_after_failure(fd)
             if not published:
                 self._forget_temporary(temporary)
         if isinstance(body, FileBody) and body.consume:
@@ -430,7 +443,7 @@ class DiskDriver(Driver):
         source, published = os.fspath(body.path), False
         folder = os.path.dirname(path)
         try:
-            self._make_folders(folder, durable)
+            self._make_folders(folder)
             fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             self._fail(error, key, "put")
@@ -454,7 +467,7 @@ class DiskDriver(Driver):
             self._publish(source, path, key, options)
             published = True
             if durable:
-                self._files.sync_folder(folder)
+                self._sync_names(folder)
             return staged
         except OSError as error:
             self._fail_put(error, key, published)
@@ -471,7 +484,7 @@ class DiskDriver(Driver):
     def _fail_put(self, error: OSError, key: Key, published: bool) -> NoReturn:
         if published:
             raise OutcomeUnknown(
-                f"{key} is in pool {self._name}, but its folder could not be synced: {error.strerror}",
+                f"{key} is in pool {self._name}, but it may not survive a power cut: {error.strerror}",
                 store=self._name, key=key, operation="put",
             ) from error  # fmt: skip
         self._fail(error, key, "put")
@@ -494,6 +507,12 @@ class DiskDriver(Driver):
             self._files.rename_new(temporary, path)
         except FileExistsError:
             raise self._taken(key) from None
+
+    def _close_after_failure(self, fd: int) -> None:
+        try:
+            self._files.close(fd)
+        except OSError:
+            return  # the put has failed already, and says why
 
     def _forget_temporary(self, temporary: str) -> None:
         try:
