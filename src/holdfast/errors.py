@@ -16,7 +16,8 @@
     │  └─ SchemaMismatch
     └─ OperationError
        ├─ Cancelled
-       └─ Blocked
+       ├─ Blocked
+       └─ Malformed                   it makes no sense as it is written
 
 A message says what happened and, where one can know, what to do instead. `OUTCOMES` maps each class to
 its HTTP status, its exit code and its page in the documentation: the one table for server, command line
@@ -193,6 +194,10 @@ class Blocked(OperationError):
     """It cannot go on until somebody changes something. The message says what."""
 
 
+class Malformed(OperationError):
+    """What was asked for makes no sense as it is written. The message says what to write instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an error class looks from outside."""
@@ -226,6 +231,7 @@ OUTCOMES: dict[type[HoldfastError], Outcome] = {
     OperationError: Outcome("It did not finish", 500, 1, "errors#operation"),
     Cancelled: Outcome("It was cancelled", 409, 8, "errors#cancelled"),
     Blocked: Outcome("It cannot go on", 409, 8, "errors#blocked"),
+    Malformed: Outcome("It cannot be done as it is written", 422, 2, "errors#malformed"),
 }
 
 
