@@ -193,13 +193,14 @@ def hold_shared(fd: int) -> bool:
     return True
 
 
-def hold_alone(fd: int) -> bool:
-    """Try for an exclusive lock on an open file; False if somebody holds it."""
+def hold_alone(fd: int) -> bool | None:
+    """Try for an exclusive lock on an open file; False if somebody holds it, None if nobody can tell."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        # without locks nobody can be asked: the caller's grace period has to do
-        return error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            return None
+        raise
     return True

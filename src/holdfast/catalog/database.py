@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy import false, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from holdfast.errors import CatalogError, Conflict, SchemaMismatch, Unavailable
@@ -28,6 +29,11 @@ CONNECTIONS_KEPT = 32
 POSTGRES_CONNECT_S = 10
 
 _ORPHANS: list[object] = []  # connections of a parent process: never closed, never used
+
+
+def any_of(column: Any, values: Sequence[Any]) -> Any:
+    """`column IN (values)` for a statement that is compiled once."""
+    return or_(*(column == value for value in values)) if values else false()
 
 
 class Cursor(Protocol):
@@ -92,9 +98,7 @@ class Database:
 
     def statement(self, clause: Any, columns: Sequence[str] | None = None) -> Statement:
         """`clause` compiled for this database. An insert or update without values takes `columns`."""
-        compiled = clause.compile(
-            dialect=self._dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}
-        )
+        compiled = clause.compile(dialect=self._dialect, column_keys=columns)
         asked = {name for name, bind in compiled.binds.items() if bind.required}
         literals = {name: value for name, value in compiled.params.items() if name not in asked}
         return Statement(str(compiled), literals)

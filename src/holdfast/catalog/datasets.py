@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, select
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Replica, Row
-from holdfast.catalog.database import Cursor, Database
+from holdfast.catalog.database import Cursor, Database, any_of
 from holdfast.keys import Key
 
 LIST_MAX = 1000
@@ -26,6 +26,7 @@ _REPLICA_COLUMNS = (
     _REPLICA.c.verified_us, _REPLICA.c.note,
 )  # fmt: skip
 _WIDTH = len(_DATASET_COLUMNS)
+_DATASET_FIELDS = tuple("labels_json" if column.name == "labels" else column.name for column in _DATASET_COLUMNS)
 
 
 class DatasetLedger:
@@ -62,6 +63,14 @@ class DatasetLedger:
             .where(_EXTRA.c.dataset_id == bindparam("id"))
             .order_by(_EXTRA.c.path)
         )
+        keys = (
+            select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
+            .where(_REPLICA.c.object_store_id == bindparam("pool"))
+            .where(_REPLICA.c.key > bindparam("after"))
+            .order_by(_REPLICA.c.key)
+        )
+        self._keys_to_end = db.statement(keys)
+        self._keys_between = db.statement(keys.where(_REPLICA.c.key <= bindparam("last")))
         self._lists: dict[tuple[bool, ...], Any] = {}
 
     def find(self, dataset_id: int) -> Dataset | None:
@@ -119,6 +128,16 @@ class DatasetLedger:
             replicas = self._replicas_of(cursor, [row[0] for row in rows])
         return [_one(row, tuple(replicas.get(row[0], ())), None) for row in rows]
 
+    def by_keys(self, object_store_id: str, after: str, last: str | None) -> list[tuple[int, Replica]]:
+        """(dataset id, replica) recorded in a pool under keys behind `after`, up to and with `last`."""
+        with self._db.read() as cursor:
+            given = {"pool": object_store_id, "after": after}
+            if last is None:
+                rows = self._keys_to_end.all(cursor, given)
+            else:
+                rows = self._keys_between.all(cursor, {**given, "last": last})
+        return [(row[0], _replica(row[1:])) for row in rows]
+
     def walk(
         self, *, pool: str | None = None, states: Sequence[str] = ("present", "suspect", "missing"), after: int = 0,
         page: int = 500,
@@ -126,7 +145,7 @@ class DatasetLedger:
         """(dataset id, replica) of all replicas in those states, by dataset id; a page in memory at a time."""
         clause = (
             select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
-            .where(_REPLICA.c.state.in_(list(states)))
+            .where(any_of(_REPLICA.c.state, states))
             .where(_REPLICA.c.dataset_id > bindparam("after"))
             .order_by(_REPLICA.c.dataset_id, _REPLICA.c.object_store_id)
             .limit(page)
@@ -153,7 +172,7 @@ class DatasetLedger:
             return {}
         clause = (
             select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
-            .where(_REPLICA.c.dataset_id.in_(ids))
+            .where(any_of(_REPLICA.c.dataset_id, ids))
             .order_by(_REPLICA.c.created_us)
         )
         found: dict[int, list[Replica]] = {}
@@ -196,7 +215,8 @@ def _dataset(rows: list[Row]) -> Dataset | None:
 
 
 def _one(row: Row, replicas: tuple[Replica, ...], choices: str | None) -> Dataset:
-    return Dataset(*row[:_WIDTH], replicas=replicas, choices_json=choices)
+    named = dict(zip(_DATASET_FIELDS, row, strict=False))
+    return Dataset(**named, replicas=replicas, choices_json=choices)
 
 
 def _replica(row: Row) -> Replica:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Finished, Prepared
 from holdfast.catalog.counters import DEFAULT_QUOTA, Counters
-from holdfast.catalog.database import Cursor, Database
+from holdfast.catalog.database import Cursor, Database, any_of
 from holdfast.catalog.datasets import DatasetLedger, fold_name
 from holdfast.catalog.events import EventLedger
 from holdfast.catalog.holders import HolderLedger
@@ -144,6 +144,37 @@ class FateLedger:
             )
             .where(_RESERVATION.c.holder == bindparam("holder"))
         )  # fmt: skip
+        self._retired = db.statement(
+            select(_REPLICA.c.dataset_id, _REPLICA.c.object_store_id, _REPLICA.c.size_bytes)
+            .where(_REPLICA.c.state == "retiring")
+            .where(_REPLICA.c.changed_us <= bindparam("before"))
+            .where(_REPLICA.c.dataset_id > bindparam("after"))
+            .order_by(_REPLICA.c.dataset_id)
+            .limit(bindparam("limit", type_=schema.Whole))
+        )
+        self._expired = db.statement(
+            select(_DATASET.c.id)
+            .where(_DATASET.c.state == "deleted")
+            .where(_DATASET.c.deleted_us <= bindparam("before"))
+            .where(_DATASET.c.id > bindparam("after"))
+            .order_by(_DATASET.c.id)
+            .limit(bindparam("limit", type_=schema.Whole))
+        )
+        pool = schema.pool
+        lock_pool = select(pool.c.datasets, pool.c.used_bytes, pool.c.reserved_bytes).where(
+            pool.c.object_store_id == bindparam("which")
+        )
+        self._lock_pool = db.statement(lock_pool if db.is_sqlite else lock_pool.with_for_update())
+        counted = select(func.count(), func.coalesce(func.sum(_REPLICA.c.size_bytes), 0)).where(
+            _REPLICA.c.object_store_id == bindparam("which"),
+            any_of(_REPLICA.c.state, ("present", "suspect", "missing", "retiring")),
+        )
+        reserved = (
+            select(func.coalesce(func.sum(_RESERVATION.c.size_bytes), 0))
+            .where(_RESERVATION.c.object_store_id == bindparam("which"))
+            .scalar_subquery()
+        )
+        self._recount = db.statement(counted.add_columns(reserved))
         self._insert_dataset = db.statement(
             db.upsert(_DATASET).on_conflict_do_nothing(),
             columns=[
@@ -333,6 +364,37 @@ class FateLedger:
             rows = self._of_holder.all(cursor, {"holder": holder})
         return [(Prepared(row[0], row[1], row[2], Key(row[3]), row[4], row[5]), row[6]) for row in rows]
 
+    def retired(self, before_us: int, after: int | None, limit: int = 1000) -> list[tuple[int, str, int]]:
+        """(dataset id, pool, bytes) of replicas that are retiring since before that time, by id."""
+        with self._db.read() as cursor:
+            rows = self._retired.all(cursor, {"before": before_us, "after": after or 0, "limit": limit})
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def expired(self, before_us: int, after: int | None, limit: int = 1000) -> list[int]:
+        """The datasets that were removed before that time and are not purged yet, by id."""
+        with self._db.read() as cursor:
+            rows = self._expired.all(cursor, {"before": before_us, "after": after or 0, "limit": limit})
+        return [row[0] for row in rows]
+
+    def recount(self, object_store_id: str) -> bool:
+        """Count a pool's replicas anew; whether its counters were wrong."""
+        with self._db.write() as cursor:
+            self._lock_pool.one(cursor, {"which": object_store_id})
+            datasets, used, reserved = self._recount.one(cursor, {"which": object_store_id})
+            stands = self._lock_pool.one(cursor, {"which": object_store_id})
+            if stands is None or tuple(stands) == (datasets, used, reserved):
+                return False
+            self._counters.add_to_pool(
+                cursor, object_store_id, datasets=datasets - stands[0], used=used - stands[1],
+                reserved=reserved - stands[2],
+            )  # fmt: skip
+            self._events.add(
+                cursor, self._clock.now_us(), "pool.recount",
+                f"the counters of pool {object_store_id} were wrong and are corrected: {datasets} datasets, {used} bytes",
+                object_store_id=object_store_id,
+            )  # fmt: skip
+            return True
+
     # -- health -------------------------------------------------------------------------------------------
 
     def verified(self, dataset_id: int, object_store_id: str, version: str, checksum: str) -> None:
@@ -378,7 +440,7 @@ class FateLedger:
                 row = self._adopted_row(one, dataset_id, now)
                 if self._insert_dataset.run(cursor, row) != 1:
                     continue
-                self._insert_replica.run(cursor, row)
+                self._insert_replica.run(cursor, {**row, "state": "present"})
                 for extra in one.extra_files:
                     self._insert_extra.run(
                         cursor,

@@ -156,7 +156,8 @@ class JobLedger:
                 cursor,
                 {
                     "id": job_id, "owner": new.owner, "state": "queued", "command": _json(new.command),
-                    "inputs": _json(new.inputs), "outputs": outputs_json([Output(name) for name in new.outputs]),
+                    "inputs": _json(new.inputs),
+                    "outputs": outputs_json([Output(name) for name in new.outputs]),
                     "wanted_pool": new.wanted_pool, "environment": _json(dict(new.environment)),
                     "created_us": now,
                 },

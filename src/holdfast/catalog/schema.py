@@ -7,12 +7,15 @@ structures are JSON texts. So a row needs no converting and a statement runs as 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql
 
 HEAD = "0001"  # the migration that these tables correspond to
 
 metadata = MetaData()
 
 Whole = BigInteger().with_variant(Integer, "sqlite")
+
+_Bytewise = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")  # sorts as stores list
 
 
 def _whole(name: str, default: int | None = None, *, empty: bool = False) -> Column[int]:
@@ -79,7 +82,7 @@ replica = Table(
     Column("dataset_id", Whole, ForeignKey("dataset.id"), primary_key=True),
     Column("object_store_id", Text, ForeignKey("pool.object_store_id"), primary_key=True),
     _text("state"),  # writing present suspect missing retiring gone
-    _text("key"),
+    Column("key", _Bytewise, nullable=False),
     _whole("size_bytes", 0),  # with extra files
     _text("version", empty=True),
     _whole("verified_us", empty=True),

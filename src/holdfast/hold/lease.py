@@ -163,10 +163,11 @@ class Lookout:
                 return pool.store().open(self._wanted(primary, extra_file), options)
             except NotFound as error:
                 failure = error
-                if extra_file is None and last and state == "present":
+                if extra_file is None:
                     why = f"its bytes are not in pool {name} any more ({key})"
-                    self._catalog.fates.doubt(dataset_id, str(name), "missing", why)
-                    failure = NotFound(f"dataset {dataset_id}: {why}; `holdfast scrub` looks for more", store=str(name))
+                    failure = NotFound(f"dataset {dataset_id}: {why}", store=str(name), key=str(key), operation="open")
+                    if last and state == "present":
+                        self._catalog.fates.doubt(dataset_id, str(name), "missing", why)
             except StoreError as error:
                 failure = error
         if failure is None:

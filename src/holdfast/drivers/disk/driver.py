@@ -58,6 +58,7 @@ MARK_NAME = ".holdfast-pool"
 TEMPORARY_PREFIX = ".holdfast-"
 TEMPORARY_SUFFIX = ".tmp"
 ATTEMPTS_MAX = 8  # against folders and files that vanish between two system calls
+UNLOCKED_AGE_S = 24 * 3600.0  # without locks, a temporary file is given up when it is so old
 SYNC_TOGETHER_MIN = 8  # from so many files on, one syncfs is cheaper than an fsync each
 FOLDERS_REMEMBERED_MAX = 100_000  # whose own names are known to be durable
 
@@ -175,7 +176,7 @@ class DiskDriver(Driver):
         except OSError as error:
             self._fail(error, key, "delete")
         try:
-            if not hold_alone(fd):
+            if hold_alone(fd) is False:
                 raise Conflict(f"{key} in pool {self._name} is being read; it can be deleted when the reader is done")
             self._files.unlink(path)
             if self._durable:
@@ -251,20 +252,11 @@ class DiskDriver(Driver):
         for relative, found in walk_files(self.root, "", "", self._apart):
             name = relative.rpartition("/")[2]
             if name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX):
-                in_use = self._is_held(f"{self.root}/{relative}")
-                yield Leftover(relative, found.st_size, max(0.0, now_s - found.st_mtime), in_use)
+                age_s = max(0.0, now_s - found.st_mtime)
+                yield Leftover(relative, found.st_size, age_s, self._in_use(relative, age_s, take_away=False))
 
     def discard(self, leftover: Leftover) -> bool:
-        path = f"{self.root}/{leftover.name}"
-        if self._is_held(path):
-            return False
-        try:
-            self._files.unlink(path)
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            self._fail(error, Key(leftover.name), "discard")
-        return True
+        return not self._in_use(leftover.name, leftover.age_s, take_away=True)
 
     def occupied(self, key: Key) -> bool:
         return os.path.lexists(f"{self.root}/{key}")
@@ -520,15 +512,29 @@ class DiskDriver(Driver):
         except OSError:
             return  # `leftovers` will name it, `reap` takes it away
 
-    def _is_held(self, path: str) -> bool:
+    def _in_use(self, relative: str, age_s: float, *, take_away: bool) -> bool:
+        """Whether somebody still writes a temporary file. If not, and if asked, it is removed under the lock,
+        so that a writer who comes for it in this moment notices."""
+        path = f"{self.root}/{relative}"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            self._fail(error, relative, "leftovers")
         try:
-            return not hold_alone(fd)
+            free = hold_alone(fd)
+            if free is False or (free is None and age_s < UNLOCKED_AGE_S):
+                return True
+            if take_away:
+                self._files.unlink(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._fail(error, relative, "discard")
         finally:
             os.close(fd)
+        return False
 
     def _remove_empty_folders(self, key: Key) -> None:
         """After the last extra file, the folders that held them go too. Never a hash folder."""

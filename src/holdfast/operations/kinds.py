@@ -1,0 +1,12 @@
+"""Which operations there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from holdfast.operations.base import Operation
+from holdfast.operations.reap import Reap
+from holdfast.operations.reconcile import Reconcile
+from holdfast.operations.scrub import Scrub
+
+KINDS: Mapping[str, Operation] = {one.kind: one for one in (Scrub(), Reconcile(), Reap())}

@@ -1,0 +1,193 @@
+"""Reap: take away what nobody needs any more.
+
+* writes whose process died: the intent is taken back, its half-written blob deleted, its room given back; a
+  replace that had published its bytes is recorded instead;
+* retired replicas, after their grace;
+* removed datasets whose time is over: they are purged;
+* temporary files that nobody writes any more.
+
+What a pool that does not answer would have to delete stays in the catalog as `retiring`, and counts against
+the pool, until it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.catalog.base import Prepared
+from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
+from holdfast.hold.hold import Hold
+from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
+from holdfast.operations.pace import Pace
+from holdfast.operations.scrub import FRESH, digest_of
+
+PAGE = 200
+DELETED_EXPIRES_S = 30 * 86_400
+GRACE_S = 86_400
+
+
+class Reap:
+    """Parameters: `grace_s` (how long a retired replica stays; default from the configuration)."""
+
+    kind = "reap"
+
+    def plan(self, hold: Hold, parameters: Parameters) -> Plan:
+        """What would be taken away now."""
+        amounts: dict[str, Amount] = {}
+        blockers: list[Blocker] = []
+
+        def add(name: str, size: int) -> None:
+            before = amounts.get(name, Amount())
+            amounts[name] = Amount(before.objects + 1, before.size_bytes + size)
+
+        ledger = hold.catalog.fates
+        for holder in hold.catalog.holders.dead():
+            for prepared, _ in ledger.unfinished(holder.id):
+                add(prepared.object_store_id, 0)
+        for _, name, size in ledger.retired(_before(hold, parameters), None):
+            add(name, size)
+        for dataset_id in ledger.expired(_expired_before(hold), None):
+            dataset = hold.find(dataset_id)
+            add(dataset.object_store_id or "", dataset.total_bytes)
+        for pool in hold.poolset:
+            try:
+                for leftover in pool.store().leftovers():
+                    if not leftover.in_use:
+                        add(pool.object_store_id, leftover.size_bytes)
+            except HoldfastError as error:
+                blockers.append(Blocker(str(error)))
+        return Plan(
+            objects=sum(amount.objects for amount in amounts.values()),
+            size_bytes=sum(amount.size_bytes for amount in amounts.values()),
+            by_source=amounts, blockers=tuple(blockers),
+        )  # fmt: skip
+
+    def batches(self, hold: Hold, parameters: Parameters, cursor: str | None) -> Iterator[Batch]:
+        """Dead writes, expired datasets, retired replicas, temporary files. Looks anew when it is resumed."""
+        for holder in hold.catalog.holders.dead():
+            yield _dead_holder(hold, holder.id)
+        after = 0
+        while page := hold.catalog.fates.expired(_expired_before(hold), after, PAGE):
+            yield _expire(hold, page)
+            after = page[-1]
+        after = 0
+        while ids := [row[0] for row in hold.catalog.fates.retired(_before(hold, parameters), after, PAGE)]:
+            yield _retire(hold, ids)
+            after = ids[-1]
+        for pool in hold.poolset:
+            yield _leftovers(hold, pool.object_store_id)
+
+
+def recover(hold: Hold) -> int:
+    """Take back what processes that died had begun. Done at a server's start. The number of writes."""
+    count = 0
+    for holder in hold.catalog.holders.dead():
+        for prepared, kind in hold.catalog.fates.unfinished(holder.id):
+            _take_back(hold, prepared, kind)
+            count += 1
+        with hold.catalog.db.write() as cursor:
+            hold.catalog.holders.forget(cursor, holder.id)
+    return count
+
+
+def _dead_holder(hold: Hold, holder_id: str) -> Batch:
+    def apply(progress: Progress) -> None:
+        for prepared, kind in hold.catalog.fates.unfinished(holder_id):
+            progress.check()
+            _take_back(hold, prepared, kind)
+            progress.done(objects=1)
+            progress.count("unfinished_writes")
+        with hold.catalog.db.write() as cursor:
+            hold.catalog.holders.forget(cursor, holder_id)
+
+    return Batch("holders", apply)
+
+
+def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
+    if kind == "replace":
+        _settle_replace(hold, prepared)
+        return
+    try:
+        hold.transfer.delete_blobs(prepared.object_store_id, prepared.key)
+    except (StoreError, Conflict) as error:
+        hold.catalog.writes.give_up(prepared, f"its write was interrupted: {error}")
+    else:
+        hold.catalog.writes.abandon(prepared)
+
+
+def _settle_replace(hold: Hold, prepared: Prepared) -> None:
+    """A replace that died: record it if its bytes were published, else forget it."""
+    dataset = hold.catalog.datasets.find(prepared.dataset_id)
+    staged = hold.catalog.fates.staged(prepared.dataset_id, prepared.object_store_id)
+    if dataset is not None and staged is not None:
+        try:
+            store = hold.poolset.configured(prepared.object_store_id).store()
+            with store.open(prepared.key, FRESH) as reader:
+                actual = digest_of(reader, Pace(hold.clock, None))
+        except NotFound:
+            actual = ""
+        except StoreError:
+            return  # the pool does not answer: the reservation stays until it does
+        if hold.transfer.finish_replace(dataset, prepared.object_store_id, actual) is not None:
+            hold.catalog.fates.abandon_replace(prepared)
+            return
+    hold.catalog.fates.abandon_replace(prepared)
+
+
+def _expire(hold: Hold, ids: list[int]) -> Batch:
+    def apply(progress: Progress) -> None:
+        for dataset_id in ids:
+            progress.check()
+            try:
+                size = hold.find(dataset_id).total_bytes
+                hold.remove(dataset_id, purge=True)
+            except HoldfastError as error:
+                progress.failed(dataset_id, error)
+            else:
+                progress.done(objects=1, size_bytes=size)
+                progress.count("expired")
+
+    return Batch("expired", apply)
+
+
+def _retire(hold: Hold, ids: list[int]) -> Batch:
+    def apply(progress: Progress) -> None:
+        for dataset_id in ids:
+            progress.check()
+            dataset = hold.find(dataset_id)
+            retiring = [replica for replica in dataset.replicas if replica.state == "retiring"]
+            if hold.finish_purge(dataset):
+                progress.done(objects=len(retiring), size_bytes=sum(replica.size_bytes for replica in retiring))
+                progress.count("deleted", len(retiring))
+            else:
+                progress.failed(
+                    dataset_id, "Unavailable", "it is still being read, or its pool does not answer; it stays on the list"
+                )
+
+    return Batch("retired", apply)
+
+
+def _leftovers(hold: Hold, name: str) -> Batch:
+    def apply(progress: Progress) -> None:
+        try:
+            store = hold.poolset.configured(name).store()
+            for leftover in store.leftovers():
+                progress.check()
+                if not leftover.in_use and store.discard(leftover):
+                    progress.done(objects=1, size_bytes=leftover.size_bytes)
+                    progress.count("leftovers")
+        except StoreError as error:
+            progress.failed(f"pool {name}", error, object_store_id=name)
+
+    return Batch(f"leftovers {name}", apply)
+
+
+def _before(hold: Hold, parameters: Parameters) -> int:
+    given = parameters.get("grace_s")
+    grace_s = float(getattr(hold.config, "reap_grace_s", GRACE_S) if given is None else given)
+    return hold.clock.now_us() - int(grace_s * 1_000_000)
+
+
+def _expired_before(hold: Hold) -> int:
+    expires_s = getattr(hold.config, "deleted_expires_after_s", DELETED_EXPIRES_S)
+    return hold.clock.now_us() - int(expires_s * 1_000_000)
