@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.cli import template
 from holdfast.cli.commands.accounts import accounts_of
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ class Login:
 
 def prepare(folder: Path) -> Demo:
     """Write the documents and the dataset that was there before, where they are missing."""
+    from holdfast.config.write import starter_document
+
     demo = Demo(Path(os.path.abspath(folder)))
     is_new = not demo.document.exists()
     for name in ("data/000", "data2", "state"):
@@ -95,7 +96,7 @@ def prepare(folder: Path) -> Demo:
     if is_new:
         _write(demo.folder / "data" / "000" / f"dataset_{OLD_DATASET_ID}.dat", _sample_sheet(24))
         _write(demo.folder / "object_store_conf.xml", _OBJECT_STORE.format(home=_in_xml(demo.folder)))
-        _write(demo.document, template.document_over("object_store_conf.xml", "state"))
+        _write(demo.document, starter_document(object_store="object_store_conf.xml", state_dir="state"))
     return demo
 
 

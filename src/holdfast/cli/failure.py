@@ -76,7 +76,8 @@ def report(failure: Failure, stream: TextIO, *, as_json: bool) -> None:
     if as_json:
         render.write_json(failure.to_json(), stream)
         return
-    stream.writelines(f"holdfast: {line}\n" for line in failure.lines)
+    prefix = "" if failure.page == "errors#configuration" else "holdfast: "  # those begin with file and line
+    stream.writelines(f"{prefix}{line}\n" for line in failure.lines)
 
 
 def trace_if_asked(error: BaseException, stream: TextIO) -> None:

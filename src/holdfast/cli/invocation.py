@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -21,6 +22,7 @@ import typer
 from holdfast.cli import progress, render
 
 if TYPE_CHECKING:
+    from holdfast.config.document import HoldfastConfig
     from holdfast.hold.hold import Hold
 
 CONFIG_VARIABLE = "HOLDFAST_CONFIG"
@@ -116,6 +118,14 @@ class Invocation:
 
         with holdfast.open(self.config_path, state=self.state_dir) as hold:
             yield hold
+
+    def read_config(self) -> HoldfastConfig:
+        """The document alone; no pool and no database is opened."""
+        from holdfast.config.read import find_document, read_document
+
+        given = None if self.config_path is None else Path(self.config_path)
+        state = None if self.state_dir is None else Path(self.state_dir)
+        return read_document(find_document(given, os.environ, Path.cwd()), environ=os.environ, state=state)
 
     def in_state(self, state_dir: str | None) -> Invocation:
         """The same with another state directory, where one is given."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 
-from holdfast.catalog.sql import Catalog
+from holdfast.catalog.database import Database
+from holdfast.catalog.sql import SQLITE_FILE, Catalog
 from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
 from holdfast.config.registry import make_driver
 from holdfast.errors import ConfigError, Problem
@@ -39,6 +40,11 @@ def open_hold(config: HoldfastConfig) -> Hold:
     except BaseException:
         catalog.close()
         raise
+
+
+def open_database(config: HoldfastConfig) -> Database:
+    """The catalog's database alone, whatever its schema is: for `holdfast catalog upgrade`."""
+    return Database(config.catalog_address(os.environ) or f"sqlite:///{config.state_dir / SQLITE_FILE}")
 
 
 def _pools(config: HoldfastConfig) -> list[Pool]:
