@@ -18,6 +18,7 @@ from holdfast.config.document import (
     HoldfastConfig,
     PoolConfig,
     PoolNode,
+    RouterKind,
     RouterNode,
     TreeNode,
     walk_pools,
@@ -39,7 +40,7 @@ def to_document(config: HoldfastConfig, *, secrets: Secrets = "masked") -> dict[
         for placed in walk_pools(config.tree)
     }
     if isinstance(config.tree, RouterNode):
-        document["placement"] = _placement(config.tree)
+        document["placement"] = _placement(config.tree, above=None)
     for name in ("file_sources", "user_preferences_extra"):
         if getattr(config, name) is not None:
             document[name] = getattr(config, name)
@@ -91,12 +92,17 @@ def _badge(badge: Badge) -> dict[str, str]:
     return {"type": badge.type} | ({"message": badge.message} if badge.message else {})
 
 
-def _placement(node: TreeNode) -> Any:
+def _placement(node: TreeNode, *, above: RouterKind | None) -> Any:
     if isinstance(node, PoolNode):
         return node.pool.object_store_id
-    found: dict[str, Any] = {node.kind: [_placement(child) for child in node.children], "id": node.node_id}
-    if node.order is not None:
+    found: dict[str, Any] = {
+        node.kind: [_placement(child, above=node.kind) for child in node.children],
+        "id": node.node_id,
+    }
+    if above == "hierarchical":
         found["order"] = node.order
+    elif above == "distributed":
+        found["weight"] = node.weight
     found["search_for_missing"] = node.search_for_missing
     if node.max_percent_full is not None:
         found["max_percent_full"] = node.max_percent_full

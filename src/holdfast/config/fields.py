@@ -248,9 +248,17 @@ def _has_effect(definition: Definition, said: Said, reading: Reading) -> bool:
             f"below a {definition.parent} router" if definition.parent != ROOT else "at the root of the tree"
         )
         why = f"{key.name} means nothing {place}"
-    if why:
+    if not why:
+        return True
+    zero = isinstance(said.node, TextNode) and (said.node.text or "").strip() in ("0", "0.0")
+    if key.name == "weight" and zero:
+        message = f"has no effect: {why}, so new datasets come here too"
+        reading.problems.warn(
+            said.spot, message, "nothing here; holdfast pool set ID --state read-only does it"
+        )
+    else:
         reading.problems.note(said.spot, f"has no effect: {why}")
-    return not why
+    return False
 
 
 def _compare_with_galaxy(definition: Definition, said: Said, value: object, reading: Reading) -> None:

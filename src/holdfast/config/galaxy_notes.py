@@ -34,8 +34,8 @@ def _note_limits(router: Definition, problems: ProblemLog) -> None:
         free = [child for child in router.children if "max_percent_full" not in child.fields]
         if limited and free:
             message = (
-                f"{_names(limited)} has a limit and {_names(free)} has none: Galaxy then never writes to the "
-                "latter (it takes a missing limit for 0 %); to Holdfast no limit is no limit"
+                f"a limit on {_names(limited)} and none on {_names(free)}: Galaxy then never writes to "
+                f"{_names(free)} (it takes a missing limit for 0 %); to Holdfast no limit is no limit"
             )
             problems.note(router.spot, message, "a limit for the whole router, or for each pool")
     elif any(child.is_router for child in router.children):

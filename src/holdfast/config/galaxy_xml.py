@@ -171,7 +171,7 @@ class _Reader:
         self, spot: Spot, inside: str, word: str, places: dict[str, Place], *, is_attribute: bool
     ) -> None:
         instead = _meant(inside, word, places, is_attribute=is_attribute)
-        self._problems.warn(spot, "is not known here, and Galaxy passes over it too", instead)
+        self._problems.warn(spot, "is not known here, and has no effect in Galaxy either", instead)
 
 
 def _record(child: Element, label: str, key: Key) -> Node:

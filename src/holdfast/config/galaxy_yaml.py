@@ -116,4 +116,4 @@ def _unknown(entry: Entry, known: set[str], spelling: Spelling, problems: Proble
     if spelling == "holdfast":
         problems.error(entry.spot, "is not known here", guess or f"one of {', '.join(sorted(known))}")
     else:
-        problems.warn(entry.spot, "is not known here, and Galaxy passes over it too", guess)
+        problems.warn(entry.spot, "is not known here, and has no effect in Galaxy either", guess)

@@ -73,7 +73,7 @@ class Key:
 
     def names(self, spelling: Spelling) -> tuple[str, ...]:
         """Its names in a YAML spelling, the proper one first."""
-        if spelling == "holdfast":
+        if spelling == "holdfast" or not self.galaxy:
             return (self.name, *self.also, *((self.short[0],) if self.short else ()))
         return self.yaml or (self.name,)
 
@@ -81,13 +81,14 @@ class Key:
         """Its places in XML, the proper one first."""
         if self.xml is None:
             return ()
-        return self.xml or (f"{self.block}@{self.name.rpartition('.')[2]}",)
+        own = (self.name, *((self.short[0],) if self.short and not self.galaxy else ()))
+        return self.xml or tuple(f"{self.block}@{name.rpartition('.')[2]}" for name in own)
 
     def kind_under(self, name: str, spelling: Spelling) -> Kind:
-        """The kind of value that is expected under one of its names."""
-        if spelling != "holdfast":
+        """The kind of value that is expected under one of its names or places."""
+        if spelling != "holdfast" and self.galaxy:
             return self.galaxy_kind or self.kind
-        return self.short[1] if self.short and name == self.short[0] else self.kind
+        return self.short[1] if self.short and name.lstrip("@") == self.short[0] else self.kind
 
     def spell(self, spelling: Spelling, text: str) -> str:
         """How to write this key with `text` as its value."""

@@ -70,13 +70,13 @@ _QUOTA = (
 OLD_STYLE_KEY = Key(
     "check_old_style",
     FLAG,
-    "also look for dataset_N.dat at the top of the folder, where very old servers put it",
+    "also look for dataset_N.dat at the top of the folder, where very old servers put it (galaxy.yml's)",
     default=False,
     also=("object_store_check_old_style",),
     yaml=("object_store_check_old_style", "check_old_style"),
     xml=("@object_store_check_old_style", "@check_old_style"),
-    galaxy=False,
-    caution="Galaxy takes it from galaxy.yml",
+    yaml_types=_NOWHERE,
+    xml_types=_NOWHERE,
 )
 DURABILITY_KEY = Key(
     "durability",
