@@ -91,33 +91,43 @@ class _Placer:
         self._placed: dict[str, Spot] = {}
 
     def place(self, document: Definition) -> Definition | None:
-        """The tree; reports pools without a place and with two."""
+        """The tree; reports pools without a place and with two.
+
+        When the placement is wrong the pools are answered all the same, so that their own mistakes are found.
+        """
         said = document.said.get("placement")
         if said is None or (isinstance(said.node, TextNode) and said.node.text is None):
             return self._without_placement(document)
         node = said.node
         if isinstance(node, TextNode) and node.text in ROUTERS:
-            router = Definition(node.text, "holdfast", said.spot)
-            router.children = list(self._pools.values())
-            for child in router.children:
-                child.parent = router.type_name
-            return router if router.children else None
+            return self._over_all(node.text, said.spot)
         tree = self._node(node, ROOT, 1)
-        for pool_id, pool in self._pools.items():
-            if pool_id not in self._placed:
-                message = "has no place in the placement"
-                self._problems.error(
-                    pool.spot, message, f"{pool_id} in the placement (weight: 0 to read it only)"
-                )
+        lost = [pool_id for pool_id in self._pools if pool_id not in self._placed]
+        for pool_id in lost:
+            message = "has no place in the placement"
+            instead = f"{pool_id} in the placement (weight: 0 to read it only)"
+            self._problems.error(self._pools[pool_id].spot, message, instead)
+        if lost:
+            everything = Definition("distributed", "holdfast", said.spot)
+            everything.children = [*([tree] if tree else []), *(self._pools[pool_id] for pool_id in lost)]
+            return everything
         return tree
+
+    def _over_all(self, kind: str, spot: Spot) -> Definition | None:
+        router = Definition(kind, "holdfast", spot)
+        router.children = list(self._pools.values())
+        for child in router.children:
+            child.parent = kind
+        return router if router.children else None
 
     def _without_placement(self, document: Definition) -> Definition | None:
         if len(self._pools) == 1:
             return next(iter(self._pools.values()))
-        if self._pools:
-            spot = document.key_spot("pools")
-            self._problems.error(spot, f"there are {len(self._pools)} pools, and no placement", _TREE_EXAMPLE)
-        return None
+        if not self._pools:
+            return None
+        spot = document.key_spot("pools")
+        self._problems.error(spot, f"there are {len(self._pools)} pools, and no placement", _TREE_EXAMPLE)
+        return self._over_all("distributed", spot)
 
     def _node(self, node: Node, parent: str, depth: int) -> Definition | None:
         if isinstance(node, TextNode):

@@ -24,7 +24,7 @@ from holdfast.config.nodes import ListNode, MapNode, Node, Spot, describe
 from holdfast.config.own_yaml import define_tree, say_document
 from holdfast.config.problems import ProblemLog
 from holdfast.config.sanity import check_sanity
-from holdfast.config.settings import read_catalog, read_jobs, read_named_file, read_server
+from holdfast.config.settings import read_settings
 from holdfast.config.text_source import looks_like_xml, read_text_file
 from holdfast.config.tree import arrange, complete, make_tree
 from holdfast.config.vocabulary_document import DEFAULT_KEYS
@@ -87,6 +87,8 @@ def read_document(
         if not problems.wrong:
             message = "names no pools"
             problems.error(Spot(str(path), 1), message, "pools: …, or object_store: object_store_conf.xml")
+        if found is not None:
+            read_settings(found.document, found.reading.folder, (), problems)
         raise ConfigError(problems.errors_and_warnings())
     said = cast("str | None", found.document.fields.get("state_dir"))
     return _judge(found, found.tree, resolve_state_dir(state, environ, said, cwd), problems)
@@ -183,30 +185,23 @@ def _judge(found: _Found, tree: Definition, state_dir: Path, problems: ProblemLo
     arrange(tree, problems)
     note_galaxy_defects(tree, problems)
     check_sanity(tree, str(state_dir), document.key_spot("state_dir"), problems)
-    catalog_url, catalog_password = read_catalog(document, found.reading.folder, problems)
     pool_ids = [each.object_store_id for each in walk_definitions(tree) if not each.is_router]
-    server = read_server(document, pool_ids, problems)
-    file_sources = read_named_file(document, "file_sources", problems)
-    preferences = read_named_file(document, "user_preferences_extra", problems)
+    settings = read_settings(document, found.reading.folder, pool_ids, problems)
     problems.raise_if_wrong()
-    times = {
-        name: cast("int", document.fields[name])
-        for name in ("deleted_expires_after_s", "reap_grace_s")
-        if name in document.fields
-    }
     return HoldfastConfig(
         source=document.spot.file,
         spelling=found.spelling,
         state_dir=state_dir,
         tree=make_tree(tree),
-        catalog_url=catalog_url,
-        catalog_password=catalog_password,
-        server=server,
-        jobs=read_jobs(document),
-        file_sources=file_sources,
-        user_preferences_extra=preferences,
+        catalog_url=settings.catalog_url,
+        catalog_password=settings.catalog_password,
+        server=settings.server,
+        jobs=settings.jobs,
+        file_sources=settings.file_sources,
+        user_preferences_extra=settings.user_preferences_extra,
+        deleted_expires_after_s=settings.deleted_expires_after_s,
+        reap_grace_s=settings.reap_grace_s,
         notes=problems.found(),
-        **times,
     )
 
 

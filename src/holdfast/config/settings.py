@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,16 +16,50 @@ from holdfast.config.nodes import shorten
 from holdfast.config.problems import ProblemLog, nearest
 from holdfast.config.quantities import BadValue
 from holdfast.config.secrets import Secret
+from holdfast.config.vocabulary_document import ROOT_KEYS
 
 _POSTGRES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 _POSTGRES_EXAMPLE = "catalog: postgresql://holdfast@db.example.org/holdfast"
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]+")
 _PREFIX = re.compile(r"/(?:[^\s/?#\\]+/)+")
 
+_TIMES = ("deleted_expires_after_s", "reap_grace_s")
+_DEFAULTS = {key.name: key.default for key in ROOT_KEYS}
+
 T = TypeVar("T", ServerConfig, JobsConfig)
 
 
-def read_catalog(
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a document says apart from its pools."""
+
+    catalog_url: str | None
+    catalog_password: Secret | None
+    server: ServerConfig
+    jobs: JobsConfig
+    file_sources: str | None
+    user_preferences_extra: str | None
+    deleted_expires_after_s: int
+    reap_grace_s: int
+
+
+def read_settings(
+    document: Definition, folder: Path, pool_ids: Sequence[str], problems: ProblemLog
+) -> Settings:
+    """Everything but the pools; `pool_ids` are those that settings may name."""
+    catalog_url, catalog_password = _read_catalog(document, folder, problems)
+    return Settings(
+        catalog_url=catalog_url,
+        catalog_password=catalog_password,
+        server=_read_server(document, pool_ids, problems),
+        jobs=_block(JobsConfig, "jobs", document),
+        file_sources=_named_file(document, "file_sources", problems),
+        user_preferences_extra=_named_file(document, "user_preferences_extra", problems),
+        **{name: cast("int", document.fields.get(name, _DEFAULTS[name])) for name in _TIMES},
+    )
+
+
+def _read_catalog(
     document: Definition, folder: Path, problems: ProblemLog
 ) -> tuple[str | None, Secret | None]:
     """(URL without a password, password). (None, None) is SQLite in the state directory."""
@@ -72,7 +107,7 @@ def _masked(url: str) -> str:
     return re.sub(r"(://[^/@:]*:)[^/]*@", r"\1********@", url)
 
 
-def read_server(document: Definition, pool_ids: Iterable[str], problems: ProblemLog) -> ServerConfig:
+def _read_server(document: Definition, pool_ids: Sequence[str], problems: ProblemLog) -> ServerConfig:
     """The web server's part."""
     server = _block(ServerConfig, "server", document)
     if not _HOST.fullmatch(server.host):
@@ -97,11 +132,6 @@ def read_server(document: Definition, pool_ids: Iterable[str], problems: Problem
     return server
 
 
-def read_jobs(document: Definition) -> JobsConfig:
-    """The jobs' part."""
-    return _block(JobsConfig, "jobs", document)
-
-
 def _block(cls: type[T], block: str, document: Definition) -> T:
     """The values that were given; the class knows the rest."""
     given: dict[str, Any] = {
@@ -112,7 +142,7 @@ def _block(cls: type[T], block: str, document: Definition) -> T:
     return cls(**given)
 
 
-def read_named_file(document: Definition, name: str, problems: ProblemLog) -> str | None:
+def _named_file(document: Definition, name: str, problems: ProblemLog) -> str | None:
     """The path of a file that the document names and that is read elsewhere; it has to be there."""
     path = document.fields.get(name)
     if not isinstance(path, str):

@@ -124,8 +124,9 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent, spot: Spot) -> None:
         text: str | None = event.value
-        if text and _NOT_TEXT.search(text):
-            raise _RefusedError(spot, "holds an escaped character that is not text")
+        odd = _NOT_TEXT.search(text) if text else None
+        if odd:
+            raise _RefusedError(spot, f"holds the character U+{ord(odd[0]):04X}, which is no text")
         plain = event.implicit[0]
         if self._awaits_key():
             self._start_entry(event.value, spot, merge=plain and event.value == "<<")
