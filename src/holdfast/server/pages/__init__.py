@@ -1,0 +1,27 @@
+"""The pages: rendered on the server, usable without a script, livelier with one.
+
+`router` has every route that people see; `render_error` is how an error looks to them. The routes are plain
+functions that run in threads, since the hold is synchronous.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from holdfast.server.pages import (
+    account,
+    activity,
+    assets,
+    dataset,
+    datasets,
+    pools,
+    signing_in,
+    users,
+)
+from holdfast.server.pages.failing import render_error
+
+__all__ = ["render_error", "router"]
+
+router = APIRouter(include_in_schema=False)
+for part in (signing_in, datasets, dataset, pools, activity, account, users, assets):
+    router.include_router(part.router)

@@ -1,0 +1,185 @@
+"""One dataset: everything known of it, where it is and why, its beginning, and what can be done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from holdfast.blobs import BLOCK_BYTES, ByteRange
+from holdfast.catalog.base import Dataset
+from holdfast.errors import HoldfastError, InvalidKey, NotFound
+from holdfast.hold.hold import Hold
+from holdfast.server.context import hold_of, require_user
+from holdfast.server.pages import words
+from holdfast.server.pages.datasets import own_dataset
+from holdfast.server.pages.forms import Sent
+from holdfast.server.pages.rendering import back_to, query_of, render_page
+
+PREVIEW_BYTES = 8 * 1024
+EXTRA_SHOWN = 200
+EVENTS_SHOWN = 12
+_ORIGINS = {
+    "put": "an upload",
+    "adopted": "found in its pool",
+    "import": "an import",
+    "job": "a job",
+}
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The beginning of a text."""
+
+    text: str
+    size_bytes: int
+    cut: bool
+
+
+@router.get("/datasets/{dataset}")
+def show(request: Request, dataset: str) -> Response:
+    """Everything known of a dataset, by its number or its UUID."""
+    user, hold = require_user(request), hold_of(request)
+    found = own_dataset(hold, user, dataset)
+    return _page(request, hold, found)
+
+
+@router.post("/datasets/{dataset}/rename")
+def rename(request: Request, dataset: int, form: Sent) -> Response:
+    """Another name for a person to know it by; its place does not change."""
+    user, hold = require_user(request), hold_of(request)
+    found = own_dataset(hold, user, dataset)
+    try:
+        hold.relabel(found.id, name=form.text("name"))
+    except InvalidKey as error:
+        return _page(request, hold, found, name_problem=str(error))
+    return back_to(request, f"/datasets/{found.id}", "Renamed.")
+
+
+@router.post("/datasets/{dataset}/delete")
+def delete(request: Request, dataset: int) -> Response:
+    """Mark it deleted; the bytes stay until they are purged."""
+    user, hold = require_user(request), hold_of(request)
+    gone = hold.remove(own_dataset(hold, user, dataset).id, actor=user.email)
+    return back_to(
+        request,
+        "/datasets",
+        f"Deleted {words.printable(gone.name)}.",
+        undo="/datasets/restore" + query_of({"id": gone.id}),
+    )
+
+
+@router.post("/datasets/{dataset}/restore")
+def restore(request: Request, dataset: int) -> Response:
+    """Take the deletion back."""
+    user, hold = require_user(request), hold_of(request)
+    back = hold.restore(own_dataset(hold, user, dataset).id, actor=user.email)
+    return back_to(request, f"/datasets/{back.id}", f"{words.printable(back.name)} is back.")
+
+
+@router.get("/datasets/{dataset}/purge")
+def ask_purge(request: Request, dataset: int) -> Response:
+    """Ask before bytes are given up for good."""
+    user, hold = require_user(request), hold_of(request)
+    return render_page(request, "datasets/purge.html", {"dataset": own_dataset(hold, user, dataset)})
+
+
+@router.post("/datasets/{dataset}/purge")
+def purge(request: Request, dataset: int) -> Response:
+    """Give the bytes up for good."""
+    user, hold = require_user(request), hold_of(request)
+    gone = hold.remove(own_dataset(hold, user, dataset).id, purge=True, actor=user.email)
+    text = f"{words.printable(gone.name)} is purged."
+    if any(replica.state == "retiring" for replica in gone.replicas):
+        text += " Something still reads it; a reap takes its bytes away when that has ended."
+    return back_to(request, f"/datasets/{gone.id}", text)
+
+
+def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str | None = None) -> Response:
+    full_path = hold.full_path(dataset)
+    stored = any(one.state in {"present", "suspect"} for one in dataset.replicas)
+    preview, trouble = _preview(hold, dataset) if full_path and stored else (None, _trouble(hold, dataset))
+    extra = hold.catalog.datasets.extra_files(dataset.id) if dataset.total_bytes != dataset.size_bytes else []
+    content = f"/api/datasets/{dataset.id}/content"
+    values: dict[str, Any] = {
+        "dataset": dataset,
+        "readable": stored and trouble is None,
+        "content": content,
+        "may_run": True,
+        "full_path": full_path,
+        "no_path": _no_path(hold, dataset),
+        "away": trouble,
+        "name_problem": name_problem,
+        "origin": _ORIGINS.get(dataset.origin, dataset.origin),
+        "preview": preview,
+        "extra_files": [
+            {
+                "path": one.path,
+                "size_bytes": one.size_bytes,
+                "href": f"{content}?extra_file={quote(one.path, safe='')}",
+            }
+            for one in extra[:EXTRA_SHOWN]
+        ],
+        "extra_more": max(0, len(extra) - EXTRA_SHOWN),
+        "no_reason": "It lay in this pool before Holdfast knew of it, so nothing was decided."
+        if dataset.origin == "adopted"
+        else "No reason was recorded.",
+        "events": hold.events(EVENTS_SHOWN, dataset_id=dataset.id),
+    }
+    return render_page(request, "datasets/show.html", values, 422 if name_problem else 200)
+
+
+def _preview(hold: Hold, dataset: Dataset) -> tuple[Preview | None, str | None]:
+    """The beginning, if it is a text; and why the bytes cannot be read, if they cannot."""
+    wanted = min(PREVIEW_BYTES, dataset.size_bytes, BLOCK_BYTES)
+    try:
+        with hold.open(dataset.id, range=ByteRange(0, wanted) if wanted else None) as stream:
+            head = stream.read(wanted)
+    except HoldfastError as error:
+        return None, _trouble(hold, dataset) or f"Its bytes cannot be read now: {error}."
+    text = _text_of(head, cut=len(head) < dataset.size_bytes)
+    if not text:
+        return None, None
+    return Preview(text, len(head), cut=len(head) < dataset.size_bytes), None
+
+
+def _text_of(head: bytes, *, cut: bool) -> str:
+    """The bytes as text; empty for what is none."""
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if not cut or error.start < len(head) - 3:
+            return ""
+        text = head[: error.start].decode("utf-8-sig")
+    if any(ord(char) < 32 and char not in "\t\r\n\f\x1b" for char in text):
+        return ""
+    return text.replace("\r\n", "\n")
+
+
+def _trouble(hold: Hold, dataset: Dataset) -> str | None:
+    """Why its pool cannot be read now, in words."""
+    if dataset.object_store_id is None or dataset.state == "purged":
+        return None
+    try:
+        pool = hold.pool(dataset.object_store_id)
+    except NotFound:
+        return f"The pool {dataset.object_store_id} is not known any more."
+    if pool.reachable:
+        return None
+    return f"The pool {pool.object_store_id} cannot be read now: {pool.unreachable_because}."
+
+
+def _no_path(hold: Hold, dataset: Dataset) -> str:
+    if dataset.state == "purged":
+        return "It was purged: there are no bytes any more."
+    if dataset.state == "new":
+        return "It is being written; its path is known when it is done."
+    pool = None if dataset.object_store_id is None else hold.poolset.get(dataset.object_store_id)
+    if pool is None:
+        return f"Not known while the pool {dataset.object_store_id} is not in the configuration."
+    return f"The pool {pool.object_store_id} ({pool.facts.type}) keeps it without a local file."

@@ -1,0 +1,214 @@
+"""The list of datasets: search, filters, pages, and removing several at once with a way back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+
+from holdfast.catalog.accounts import Account
+from holdfast.catalog.base import DATASET_STATES, Dataset, DatasetState, Filter
+from holdfast.errors import HoldfastError, NotFound
+from holdfast.hold.hold import Hold
+from holdfast.server.context import hold_of, require_user
+from holdfast.server.pages import words
+from holdfast.server.pages.forms import Sent
+from holdfast.server.pages.rendering import (
+    back_to,
+    local_path,
+    query_of,
+    render_fragment,
+    render_page,
+    tagged,
+    wants_fragment,
+)
+from holdfast.server.problem import NotFoundHere
+
+ROWS = 50
+AT_ONCE_MAX = 500
+STATES = [
+    ("ok", "OK"),
+    ("new", "Being written"),
+    ("error", "Error"),
+    ("deleted", "Deleted"),
+    ("purged", "Purged"),
+]
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the list is narrowed to, as in the address: every field is a text, empty for "any"."""
+
+    q: str = ""
+    pool: str = ""
+    state: str = ""
+    owner: str = ""
+    after: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is left out."""
+        return bool(self.q or self.pool or self.state or self.owner)
+
+    def given(self, **changed: str) -> dict[str, str]:
+        """For an address line."""
+        return {**asdict(self), **changed}
+
+
+def _filters(
+    q: Annotated[str, Query(max_length=255)] = "",
+    pool: Annotated[str, Query(max_length=255)] = "",
+    state: Annotated[str, Query(max_length=20)] = "",
+    owner: Annotated[str, Query(max_length=255)] = "",
+    after: Annotated[str, Query(max_length=20)] = "",
+) -> Filters:
+    return Filters(q.strip(), pool, state if state in DATASET_STATES else "", owner.strip().lower(), after)
+
+
+Asked = Annotated[Filters, Depends(_filters)]
+
+
+@router.get("/datasets")
+def show_list(request: Request, filters: Asked) -> Response:
+    """The list, whole or, for htmx, its rows alone."""
+    user, hold = require_user(request), hold_of(request)
+    values = _list_values(hold, user, filters)
+    if wants_fragment(request):
+        asked_by_form = request.headers.get("HX-Source", "").startswith("form")
+        address = "/datasets" + query_of(filters.given(after="")) if asked_by_form else None
+        return render_fragment(request, "datasets/_list.html", values, address=address)
+    rows, _ = tagged(request, "datasets/_list.html", values)
+    pools = [pool.facts for pool in hold.poolset]
+    bare = not values["datasets"] and not filters.any and not filters.after
+    values |= {
+        "list": rows,
+        "pools": pools + _forgotten(hold),
+        "targets": [facts for facts in pools if facts.allow_selection or user.is_admin]
+        if len(pools) > 1
+        else [],
+        "states": STATES,
+        "bare": bare,
+        "summary": _summary(hold, user),
+    }
+    return render_page(request, "datasets/list.html", values)
+
+
+@router.post("/datasets/delete")
+def delete_several(request: Request, form: Sent) -> Response:
+    """Mark datasets deleted. The notice that follows has a button that takes it back."""
+    user, hold = require_user(request), hold_of(request)
+    done: list[Dataset] = []
+    failed = ""
+    for dataset_id in form.numbers("id")[:AT_ONCE_MAX]:
+        try:
+            done.append(hold.remove(own_dataset(hold, user, dataset_id).id, actor=user.email))
+        except HoldfastError as error:
+            failed = str(error)
+    where = local_path(form.text("next"))
+    undo = "/datasets/restore" + query_of({"id": ",".join(str(dataset.id) for dataset in done)})
+    if not done:
+        return back_to(request, where, failed or "Nothing was selected.", kind="warning")
+    what = words.printable(done[0].name) if len(done) == 1 else words.counted(len(done), "dataset")
+    text = f"Deleted {what}." + (f" Not all could be deleted: {failed}." if failed else "")
+    return back_to(
+        request,
+        where,
+        text,
+        kind="warning" if failed else "done",
+        undo=undo if len(undo) < 900 else None,
+    )
+
+
+@router.post("/datasets/restore")
+def restore_several(request: Request, id: Annotated[str, Query(max_length=8000)] = "") -> Response:  # noqa: A002
+    """Take a deletion back."""
+    user, hold = require_user(request), hold_of(request)
+    wanted = [int(text) for text in id.split(",") if text.isascii() and text.isdigit() and len(text) < 20]
+    restored = [
+        hold.restore(own_dataset(hold, user, dataset_id).id, actor=user.email)
+        for dataset_id in wanted[:AT_ONCE_MAX]
+    ]
+    if not restored:
+        return back_to(request, "/datasets", "There was nothing to restore.", kind="warning")
+    if len(restored) == 1:
+        where, text = f"/datasets/{restored[0].id}", f"{words.printable(restored[0].name)} is back."
+    else:
+        where, text = "/datasets", f"{words.counted(len(restored), 'dataset')} are back."
+    return back_to(request, where, text)
+
+
+def own_dataset(hold: Hold, user: Account, dataset: int | str) -> Dataset:
+    """The dataset, if this person may see it: what belongs to somebody else looks as if it were not there."""
+    try:
+        found = hold.find(dataset)
+    except NotFound as error:
+        raise NotFoundHere(f"dataset {dataset}") from error
+    if not user.is_admin and found.owner != user.email:
+        raise NotFoundHere(f"dataset {dataset}")
+    return found
+
+
+def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
+    after = int(filters.after) if filters.after.isascii() and filters.after.isdigit() else None
+    state: DatasetState | None = next((one for one in DATASET_STATES if one == filters.state), None)
+    found = hold.datasets(
+        Filter(
+            pool=filters.pool or None,
+            owner=(filters.owner or None) if user.is_admin else user.email,
+            state=state,
+            name_has=filters.q or None,
+            limit=ROWS + 1,
+            after=after,
+        )
+    )
+    page = found[:ROWS]
+    return {
+        "datasets": page,
+        "filters": filters,
+        "filtered": filters.any or bool(filters.after),
+        "older": "/datasets" + query_of(filters.given(after=str(page[-1].id))) if len(found) > ROWS else None,
+        "newest": "/datasets" + query_of(filters.given(after="")) if filters.after else None,
+        "away": {
+            one.object_store_id
+            for one in page
+            if one.object_store_id and hold.poolset.get(one.object_store_id) is None
+        },
+        "address": "/datasets" + query_of(filters.given()),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A pool that is no longer in the configuration, as a choice in the filter."""
+
+    object_store_id: str
+    name: str
+
+
+def _forgotten(hold: Hold) -> list[Any]:
+    rows = hold.catalog.pools.all()
+    return [
+        Forgotten(row.object_store_id, f"{row.object_store_id} (no longer configured)")
+        for row in rows
+        if row.datasets and hold.poolset.get(row.object_store_id) is None
+    ]
+
+
+def _summary(hold: Hold, user: Account) -> str:
+    if user.is_admin:
+        count, used = hold.totals().datasets, sum(row.used_bytes for row in hold.catalog.pools.all())
+    else:
+        with hold.catalog.db.read() as cursor:
+            sources = hold.catalog.counters.usage(cursor, user.email).values()
+        count, used = sum(many for _, many in sources), sum(size for size, _ in sources)
+    if not count:
+        return (
+            "Everything your group keeps, in one place."
+            if user.is_admin
+            else "Everything you keep, in one place."
+        )
+    return f"{words.counted(count, 'dataset')}, {words.size_words(used)}"

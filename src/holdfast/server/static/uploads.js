@@ -1,0 +1,324 @@
+// Uploads by tus 1.0: in pieces, several at once, taken up again after a lost connection, a restart or a reload.
+(() => {
+  "use strict";
+  const { one, all, say } = window.holdfast;
+  const PIECE = 16 * 2 ** 20, AT_ONCE = 3, SHOWN = 12, STORE = "holdfast-upload:";
+  const WAITS = [1, 2, 4, 8, 15, 30];
+  const uploads = [];
+  let place, picker, wanted;
+
+  const make = (tag, attributes = {}, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) name in node ? (node[name] = value) : node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+  };
+  const size = (bytes) => {
+    let unit = 0;
+    while (bytes >= 1023.5 && unit < 5) (bytes /= 1024), unit++;
+    return bytes.toFixed(unit && bytes < 99.95 ? 1 : 0) + "\u00a0" + ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit];
+  };
+  const span = (s) => (s < 60 ? Math.max(1, Math.round(s)) + "\u00a0s" : s < 3600 ? Math.round(s / 60) + "\u00a0min" : (s / 3600).toFixed(1) + "\u00a0h");
+  const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+  const mark = (file) => STORE + [file.name, file.size, file.lastModified].join(":");
+  const remember = (upload) => { try { localStorage.setItem(upload.mark, JSON.stringify({ url: upload.url, name: upload.name, size: upload.size, sent: upload.sent })); } catch {} };
+  const forget = (upload) => { try { localStorage.removeItem(upload.mark); } catch {} };
+  const recall = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
+
+  // One request. Resolves with the XMLHttpRequest whatever its status; rejects when there was no answer.
+  const ask = (upload, method, url, headers = {}, body = null, onprogress) => new Promise((resolve, reject) => {
+    const xhr = (upload.xhr = new XMLHttpRequest());
+    xhr.open(method, url);
+    xhr.setRequestHeader("Tus-Resumable", "1.0.0");
+    xhr.setRequestHeader("X-CSRF-Token", one("meta[name=csrf-token]").content);
+    for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
+    let heard = Date.now();
+    const watch = setInterval(() => Date.now() - heard > 60000 && xhr.abort(), 5000);
+    xhr.upload.onprogress = (event) => { heard = Date.now(); onprogress?.(event.loaded); };
+    xhr.onload = () => resolve(xhr);
+    xhr.onerror = xhr.onabort = () => reject(new Error("lost"));
+    xhr.onloadend = () => clearInterval(watch);
+    xhr.send(body);
+  });
+  const answer = (xhr) => {
+    try { return JSON.parse(xhr.responseText).detail; } catch { return ""; }
+  };
+  class Refused extends Error {}
+  const must = (xhr, ...statuses) => {
+    if (statuses.includes(xhr.status)) return xhr;
+    if (xhr.status === 401) throw new Refused("You are signed out. Sign in in another tab, then try again: nothing that arrived is lost.");
+    if ([408, 409, 423, 425, 429].includes(xhr.status) || (xhr.status >= 500 && xhr.status !== 507)) throw new Error("again");
+    throw new Refused(answer(xhr) || "The server refused it (" + xhr.status + ").");
+  };
+
+  async function begin(upload) {
+    if (upload.url) {
+      const xhr = await ask(upload, "HEAD", upload.url);
+      if (xhr.status === 200 || xhr.status === 204) return (upload.sent = Number(xhr.getResponseHeader("Upload-Offset")));
+      if (![403, 404, 410].includes(xhr.status)) must(xhr);
+      forget(upload);
+      upload.sent = 0;
+    }
+    const pool = upload.pool ? ",pool " + base64(upload.pool) : "";
+    const xhr = must(await ask(upload, "POST", "/api/uploads", {
+      "Upload-Length": String(upload.size),
+      "Upload-Metadata": "filename " + base64(upload.name) + pool,
+    }), 201);
+    upload.url = new URL(xhr.getResponseHeader("Location"), location.href).href;
+    upload.done = xhr;
+    remember(upload);
+  }
+
+  async function send(upload) {
+    await begin(upload);
+    upload.pace = [[performance.now(), upload.sent]];
+    while (upload.sent < upload.size) {
+      const from = upload.sent;
+      const piece = upload.file.slice(from, from + PIECE);
+      const xhr = await ask(upload, "PATCH", upload.url, { "Upload-Offset": String(from), "Content-Type": "application/offset+octet-stream" }, piece, (loaded) => {
+        upload.sent = from + Math.min(loaded, piece.size);
+        tick(upload);
+      });
+      if (xhr.status === 409) { await begin(upload); continue; }
+      upload.done = must(xhr, 204, 200);
+      upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
+      upload.tries = 0;
+      remember(upload);
+      tick(upload);
+    }
+  }
+
+  async function run(upload) {
+    upload.state = "sending";
+    draw();
+    try {
+      await send(upload);
+      forget(upload);
+      upload.state = "done";
+      const id = upload.done?.getResponseHeader("Holdfast-Dataset");
+      upload.dataset = id;
+      say(upload.name + " is stored");
+      refresh();
+    } catch (error) {
+      if (upload.state !== "sending") return draw();
+      if (error instanceof Refused || !(await readable(upload))) {
+        upload.state = "failed";
+        upload.why = error instanceof Refused ? error.message : "The file can no longer be read here. Was it moved or changed? Choose it again.";
+        say(upload.name + ": " + upload.why);
+      } else {
+        upload.state = "waiting";
+        upload.again = Date.now() + 1000 * WAITS[Math.min(upload.tries++, WAITS.length - 1)];
+        if (upload.tries === 1) say(upload.name + ": the connection is lost; trying again");
+      }
+    }
+    draw();
+    pump();
+  }
+  const readable = async (upload) => {
+    try { await upload.file.slice(0, 1).arrayBuffer(); return true; } catch { return false; }
+  };
+
+  function pump() {
+    let free = AT_ONCE - uploads.filter((upload) => upload.state === "sending").length;
+    for (const upload of uploads) {
+      if (free > 0 && (upload.state === "queued" || (upload.state === "waiting" && Date.now() >= upload.again))) free--, run(upload);
+    }
+  }
+
+  function add(files) {
+    const before = uploads.length;
+    for (const file of files) {
+      const key = mark(file), known = uploads.find((upload) => upload.mark === key && upload.state !== "done");
+      if (known?.file && known.state !== "failed") continue;
+      const upload = known ?? { mark: key, name: file.name, size: file.size, sent: 0, url: recall(key)?.url };
+      Object.assign(upload, { file, state: "queued", tries: 0, why: "", pool: one("#to")?.value });
+      if (!known) uploads.push(upload);
+    }
+    if (uploads.length > before) say(uploads.length - before === 1 ? uploads.at(-1).name + ": the upload begins" : uploads.length - before + " uploads begin");
+    draw();
+    pump();
+  }
+
+  async function drop(upload) {
+    const { url } = upload, stored = upload.state === "done";
+    uploads.splice(uploads.indexOf(upload), 1);
+    forget(upload);
+    const going = upload.state === "sending";
+    upload.state = "dropped";
+    if (going) upload.xhr?.abort();
+    if (url && !stored) ask(upload, "DELETE", url).catch(() => {});
+    draw();
+    pump();
+  }
+
+  // ---- what is seen: a row for each, in the list's own frame, with a fixed place for every number
+  const rate = (upload) => {
+    const pace = upload.pace ?? [], [[t0, b0], [t1, b1]] = pace.length > 1 ? [pace[0], pace.at(-1)] : [[0, 0], [0, 0]];
+    return t1 > t0 ? (b1 - b0) / ((t1 - t0) / 1000) : 0;
+  };
+  function tick(upload) {
+    const now = performance.now();
+    upload.pace.push([now, upload.sent]);
+    while (upload.pace.length > 2 && now - upload.pace[0][0] > 5000) upload.pace.shift();
+    if (now - (upload.drawn ?? 0) > 200) (upload.drawn = now), fill(upload);
+  }
+  function fill(upload) {
+    const { row, size: total, sent, state } = upload;
+    if (!row?.isConnected) return;
+    const part = total ? sent / total : state === "done" ? 1 : 0, speed = rate(upload);
+    const texts = {
+      sending: [speed ? size(speed) + "/s" : "", speed ? span((total - sent) / speed) + " left" : "\u2026"],
+      queued: [size(total), "in the queue"], paused: [size(sent), "paused"], failed: ["", "not uploaded"], done: [size(total), "stored"],
+      waiting: [size(sent), "again in " + Math.max(1, Math.ceil((upload.again - Date.now()) / 1000)) + "\u00a0s"], asleep: [size(sent), "interrupted"],
+    }[state];
+    row.className = "up" + (state === "failed" ? " bad" : ["paused", "waiting", "asleep", "queued"].includes(state) ? " halt" : "");
+    one("progress", row).value = part;
+    const [percent, left, right] = all(".t", row);
+    percent.textContent = Math.floor(part * 100) + "%";
+    left.textContent = texts[0];
+    right.textContent = texts[1];
+    one(".why", row).textContent = state === "asleep" ? "Choose the same file again to go on where it stopped." : upload.why || "";
+    one(".why", row).hidden = !one(".why", row).textContent;
+    const [first, second] = all("button", row), sending = state === "sending" || state === "queued" || state === "waiting";
+    first.hidden = state === "done";
+    first.title = sending ? "Pause" : state === "asleep" ? "Choose the file" : "Go on";
+    first.setAttribute("aria-label", first.title + ": " + upload.name);
+    first.firstChild.firstChild.setAttribute("d", sending ? "M9 6v12M15 6v12" : state === "asleep" ? "M12 16V4m0 0L7 9m5-5 5 5M4 20h16" : "M8 5v14l11-7z");
+    second.title = state === "done" ? "Close" : "Cancel";
+    second.setAttribute("aria-label", second.title + ": " + upload.name);
+  }
+  const icon = (path) => {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), line = document.createElementNS(svg.namespaceURI, "path");
+    svg.setAttribute("class", "i");
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    line.setAttribute("d", path);
+    svg.append(line);
+    return svg;
+  };
+  function rowOf(upload) {
+    if (upload.row) return upload.row;
+    const name = upload.dataset ? make("a", { href: "/datasets/" + upload.dataset }, upload.name) : upload.name;
+    const press = (then) => make("button", { type: "button", className: "plain icon tiny", onclick: then }, icon("M6 6l12 12M18 6 6 18"));
+    return (upload.row = make("div", {},
+      make("bdi", { className: "n", title: upload.name }, name),
+      make("progress", { max: 1, "aria-label": upload.name }),
+      make("span", { className: "t" }), make("span", { className: "t s" }), make("span", { className: "t" }),
+      make("span", { className: "b" }, press(() => toggle(upload)), press(() => drop(upload))),
+      make("span", { className: "why" })));
+  }
+  function toggle(upload) {
+    if (upload.state === "asleep") return (wanted = upload), picker.click();
+    if (["sending", "queued", "waiting"].includes(upload.state)) {
+      const sending = upload.state === "sending";
+      upload.state = "paused";
+      if (sending) upload.xhr?.abort();
+    } else Object.assign(upload, { state: "queued", tries: 0, why: "" });
+    draw();
+    pump();
+  }
+  function draw() {
+    const here = one("#uploads-here"), tray = one("#tray");
+    place = here ?? tray;
+    if (here) tray.hidden = true;
+    const shown = uploads.slice(0, SHOWN), more = uploads.length - shown.length;
+    place.className = uploads.length ? (here ? "frame uploads" : "tray frame") : here ? "" : "tray frame";
+    place.hidden = !uploads.length;
+    const rows = shown.map(rowOf);
+    if (more > 0) rows.push(make("p", { className: "sumup muted" }, "and " + more + " more"));
+    place.replaceChildren(...(here ? [] : [make("h2", {}, "Uploads")]), ...rows);
+    shown.forEach(fill);
+  }
+
+  // ---- the list below: shows what has arrived; then the upload's own row goes, in the same moment
+  let asked;
+  function refresh() {
+    clearTimeout(asked);
+    asked = setTimeout(() => {
+      const list = one("#list");
+      if (!list || !one("#drop:not(.tall)")) return one("#drop") && location.reload();
+      window.htmx?.trigger(list, "refresh");
+    }, 60);
+  }
+  document.addEventListener("htmx:after:swap", () => {
+    const gone = uploads.filter((upload) => upload.state === "done" && one("#d" + upload.dataset));
+    for (const upload of gone) uploads.splice(uploads.indexOf(upload), 1);
+    if (gone.length || one("#uploads-here") !== place) draw();
+  });
+
+  // ---- other pages while something is on its way: only their content is exchanged, so that uploads go on
+  const active = () => uploads.some((upload) => ["sending", "queued", "waiting"].includes(upload.state));
+  async function go(url, options) {
+    let text, response;
+    try {
+      response = await fetch(url, { headers: { Accept: "text/html" }, ...options });
+      if (!/^text\/html/.test(response.headers.get("Content-Type") ?? "")) throw new Error("not a page");
+      text = await response.text();
+    } catch {
+      return (location.href = url);
+    }
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (!one("#main", page) || !one(".top", page)) return (location.href = response.url);
+    document.title = page.title;
+    for (const part of [".top", "#main"]) one(part).replaceWith(document.adoptNode(one(part, page)));
+    document.documentElement.dataset.theme = page.documentElement.dataset.theme ?? "";
+    if (response.url !== location.href) history.pushState({}, "", response.url);
+    window.htmx?.process(one("#main"));
+    wire();
+    draw();
+    scrollTo(0, 0);
+    one("#main").focus();
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    if (!active() || !link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.defaultPrevented) return;
+    if (link.origin !== location.origin || link.download || link.hasAttribute("download") || link.target || link.pathname.startsWith("/api") || link.getAttribute("href").startsWith("#")) return;
+    event.preventDefault();
+    go(link.href);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!active() || event.defaultPrevented || form.id === "drop" || form.hasAttribute("hx-get")) return;
+    event.preventDefault();
+    const fields = new URLSearchParams(new FormData(form, event.submitter));
+    form.method === "get" ? go(form.action + "?" + fields) : go(form.action, { method: "POST", body: fields });
+  });
+  addEventListener("popstate", () => (active() ? go(location.href) : location.reload()));
+  addEventListener("beforeunload", (event) => active() && event.preventDefault());
+  addEventListener("online", () => { for (const upload of uploads) upload.again = 0; pump(); });
+  setInterval(() => { uploads.forEach((upload) => upload.state === "waiting" && fill(upload)); pump(); }, 1000);
+
+  // ---- dropping and choosing
+  const carries = (event) => one("#drop") && [...(event.dataTransfer?.types ?? [])].includes("Files");
+  let depth = 0;
+  const over = (yes) => document.body.classList.toggle("over", yes);
+  addEventListener("dragenter", (event) => carries(event) && (depth++, over(true)));
+  addEventListener("dragleave", (event) => carries(event) && --depth <= 0 && ((depth = 0), over(false)));
+  addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    depth = 0;
+    over(false);
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory).length;
+    add(items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile()).filter(Boolean));
+    if (folders) alert("Folders cannot be uploaded as a whole. Open the folder and drop the files in it.");
+  });
+  function wire() {
+    one("#choose")?.addEventListener("click", () => ((wanted = null), picker.click()));
+  }
+  picker = make("input", { type: "file", multiple: true, hidden: true, id: "picker" });
+  picker.addEventListener("change", () => {
+    if (wanted && ![...picker.files].some((file) => mark(file) === wanted.mark)) say("This is another file, so it begins anew.");
+    add(picker.files);
+    picker.value = "";
+  });
+  document.body.append(picker);
+  for (const key of Object.keys(localStorage)) {
+    const left = key.startsWith(STORE) && recall(key);
+    if (left?.url) uploads.push({ ...left, mark: key, state: "asleep", tries: 0 });
+  }
+  wire();
+  draw();
+})();
