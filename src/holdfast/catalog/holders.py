@@ -1,7 +1,7 @@
 """Who is at work: the processes that hold reservations, jobs and operations, and whether they still live.
 
-A process on this machine is dead when its pid is gone or belongs to another process (its start time differs).
-A process elsewhere, or in another process-id space, cannot be asked: it is taken for dead when it has shown
+A process on this machine is dead when its pid is gone or belongs to another process (its start time differs),
+or when the machine has been started anew since (a power cut). A process elsewhere, or in another process-id space, cannot be asked: it is taken for dead when it has shown
 no sign of life for `SILENT_S`.
 """
 
@@ -83,8 +83,13 @@ class HolderLedger:
 
     def alive(self, holder: Holder) -> bool:
         """Whether that process still lives, as far as can be known from here."""
-        if holder.machine == this_machine():
+        here = this_machine()
+        if holder.machine == here:
             return born(holder.pid) == holder.born
+        host, boot, _ = here.split(" ", 2)
+        its_host, its_boot, _ = holder.machine.split(" ", 2)
+        if its_host == host and its_boot != boot:
+            return False
         return self._clock.now_us() - holder.seen_us < SILENT_S * 1_000_000
 
     def forget(self, cursor: Cursor, holder_id: str) -> None:
@@ -93,14 +98,22 @@ class HolderLedger:
 
 
 def this_machine() -> str:
-    """This host, since its last boot, in this process-id space."""
+    """This host, since its last boot, in this process-id space: three words."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            boot = stream.read().strip()
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
-        boot, space = "", ""
-    return f"{socket.gethostname()} {boot} {space}"
+        space = ""
+    # a name alone may be given twice, as `localhost` is
+    host = f"{socket.gethostname()}/{_line_of('/etc/machine-id')}"
+    return f"{host} {_line_of('/proc/sys/kernel/random/boot_id')} {space}"
+
+
+def _line_of(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as stream:
+            return stream.readline().strip()
+    except OSError:
+        return ""
 
 
 def born(pid: int) -> str | None:
