@@ -55,7 +55,7 @@ format: .venv/.installed-test ## sorts imports and formats: make format FILES="a
 	$(BIN)/ruff format $(FILES)
 
 bench: .venv/.installed-bench ## ours against the peer in one run: a table, and bench/latest.json
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 docs: .venv/.installed-test ## writes the generated pages of docs/reference/ again
 	$(BIN)/python docs/generate.py

@@ -16,7 +16,8 @@ from holdfast.blobs import BLOCK_BYTES, Body, FileBody
 from holdfast.errors import PreconditionFailed
 from holdfast.seams import Files
 
-WRITE_BACK_BYTES = 32 * BLOCK_BYTES
+COPY_BYTES = 128 * 1024  # stays in the processor's cache between reading, hashing and writing
+WRITE_BACK_BYTES = 8 * BLOCK_BYTES
 
 
 def copy_hashed(
@@ -63,7 +64,7 @@ def hash_file(fd: int) -> str:
 def _pour(
     files: Files, stream: BinaryIO, fd: int, digest: blake3, on_progress: Callable[[int], None] | None
 ) -> int:
-    block = memoryview(bytearray(BLOCK_BYTES))
+    block = memoryview(bytearray(COPY_BYTES))
     read_into = getattr(stream, "readinto", None)
     total = started = 0
     while True:
@@ -71,7 +72,7 @@ def _pour(
             count = read_into(block) or 0
             part = block[:count]
         else:
-            part = memoryview(stream.read(BLOCK_BYTES))
+            part = memoryview(stream.read(COPY_BYTES))
             count = len(part)
         if count == 0:
             return total
