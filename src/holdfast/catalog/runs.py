@@ -15,12 +15,13 @@ from sqlalchemy import and_, bindparam, func, select, update
 from holdfast.catalog import schema
 from holdfast.catalog.base import Row
 from holdfast.catalog.database import Cursor, Database
-from holdfast.catalog.holders import Holder, HolderLedger
+from holdfast.catalog.holders import Holder, HolderLedger, this_machine
 from holdfast.catalog.jobs import Job, JobLedger, JobState, Output, lease_holder, outputs_json
 from holdfast.catalog.leases import LeaseLedger
 from holdfast.seams import Clock
 
-_JOB, _HOLDER, _DATASET, _SEQUENCE = schema.job, schema.holder, schema.dataset, schema.sequence
+_JOB, _HOLDER, _DATASET = schema.job, schema.holder, schema.dataset
+_ACCOUNT, _SEQUENCE = schema.account, schema.sequence
 
 
 class RunLedger:
@@ -65,7 +66,10 @@ class RunLedger:
         self._place = db.statement(
             update(_JOB)
             .where(mine)
-            .values(object_store_id=bindparam("new_pool"), folder=bindparam("new_folder"))
+            .values(
+                object_store_id=bindparam("new_pool"), folder=bindparam("new_folder"),
+                born=bindparam("new_born"),
+            )
         )
         self._supervised = db.statement(
             update(_JOB).where(mine).values(pid=bindparam("new_pid"), born=bindparam("new_born"))
@@ -87,6 +91,9 @@ class RunLedger:
             .where(_DATASET.c.state == "ok")
             .order_by(_DATASET.c.id)
             .limit(1)
+        )
+        self._preferred = db.statement(
+            select(_ACCOUNT.c.preferred_pool).where(_ACCOUNT.c.email == bindparam("email"))
         )
 
     # -- who runs what ------------------------------------------------------------------------------------
@@ -135,6 +142,12 @@ class RunLedger:
             rows = self._held.all(cursor, {})
         return [row[0] for row in rows if not self._lives(row[1:])]
 
+    def is_orphan(self, job: Job) -> bool:
+        """Whether nobody who lives looks after this job, although it is running."""
+        with self._db.read() as cursor:
+            rows = [row for row in self._held.all(cursor, {}) if row[0] == job.id]
+        return bool(rows) and not self._lives(rows[0][1:])
+
     def running(self) -> int:
         """How many jobs run now."""
         with self._db.read() as cursor:
@@ -159,9 +172,9 @@ class RunLedger:
             return self._give_back.run(cursor, _mine(job)) == 1
 
     def place(self, job: Job, object_store_id: str, folder: str) -> Job | None:
-        """Record for which pool, and where, the job works."""
+        """Record for which pool, and where, the job works. Until it is supervised `born` is the machine."""
+        new = {**_mine(job), "new_pool": object_store_id, "new_folder": folder, "new_born": this_machine()}
         with self._db.write() as cursor:
-            new = {**_mine(job), "new_pool": object_store_id, "new_folder": folder}
             return self._jobs.find_in(cursor, job.id) if self._place.run(cursor, new) == 1 else None
 
     def supervised(self, job: Job, pid: int, born: str) -> Job | None:
@@ -199,6 +212,14 @@ class RunLedger:
         with self._db.read() as cursor:
             row = self._made.one(cursor, {"which": job_id, "name": name})
         return None if row is None else int(row[0])
+
+    def preferred_pool(self, owner: str | None) -> str | None:
+        """Where the owner wants new datasets to go, if anywhere."""
+        if owner is None:
+            return None
+        with self._db.read() as cursor:
+            row = self._preferred.one(cursor, {"email": owner})
+        return None if row is None else row[0]
 
     # -- inside -------------------------------------------------------------------------------------------
 
