@@ -40,7 +40,8 @@ def define_tree(document: Definition, problems: ProblemLog) -> Definition | None
     return _Placer(_define_pools(document, problems), problems).place(document)
 
 
-def _define_pools(document: Definition, problems: ProblemLog) -> dict[str, Definition]:
+def _define_pools(document: Definition, problems: ProblemLog) -> dict[str, Definition | None]:
+    """Each pool under its id; None for one that is there, but says nothing that can be used."""
     said = document.said.get("pools")
     if said is None:
         return {}
@@ -48,12 +49,7 @@ def _define_pools(document: Definition, problems: ProblemLog) -> dict[str, Defin
         message = f"takes each pool under its id, not {describe(said.node)}"
         problems.error(said.spot, message, "pools: {newdata: {type: disk, files_dir: /data2}}")
         return {}
-    pools: dict[str, Definition] = {}
-    for entry in said.node.entries:
-        pool = _define_pool(entry, problems)
-        if pool is not None:
-            pools[entry.name] = pool
-    return pools
+    return {entry.name: _define_pool(entry, problems) for entry in said.node.entries}
 
 
 def _define_pool(entry: Entry, problems: ProblemLog) -> Definition | None:
@@ -85,8 +81,9 @@ def _define_pool(entry: Entry, problems: ProblemLog) -> Definition | None:
 
 
 class _Placer:
-    def __init__(self, pools: dict[str, Definition], problems: ProblemLog) -> None:
-        self._pools = pools
+    def __init__(self, pools: dict[str, Definition | None], problems: ProblemLog) -> None:
+        self._names = list(pools)
+        self._pools = {pool_id: pool for pool_id, pool in pools.items() if pool is not None}
         self._problems = problems
         self._placed: dict[str, Spot] = {}
 
@@ -121,12 +118,12 @@ class _Placer:
         return router if router.children else None
 
     def _without_placement(self, document: Definition) -> Definition | None:
-        if len(self._pools) == 1:
-            return next(iter(self._pools.values()))
-        if not self._pools:
+        if len(self._names) == 1:
+            return next(iter(self._pools.values()), None)
+        if not self._names:
             return None
         spot = document.key_spot("pools")
-        self._problems.error(spot, f"there are {len(self._pools)} pools, and no placement", _TREE_EXAMPLE)
+        self._problems.error(spot, f"there are {len(self._names)} pools, and no placement", _TREE_EXAMPLE)
         return self._over_all("distributed", spot)
 
     def _node(self, node: Node, parent: str, depth: int) -> Definition | None:
@@ -177,18 +174,18 @@ class _Placer:
 
     def _pool(self, node: TextNode, parent: str) -> Definition | None:
         pool_id = (node.text or "").strip()
-        pool = self._pools.get(pool_id)
-        if pool is None:
-            guess = nearest(pool_id, self._pools) or (
-                f"one of {', '.join(self._pools)}" if self._pools else None
+        if pool_id not in self._names:
+            guess = nearest(pool_id, self._names) or f"one of {', '.join(self._names)}"
+            self._problems.error(
+                node.spot, f"there is no pool {pool_id[:60]!r}", guess if self._names else None
             )
-            self._problems.error(node.spot, f"there is no pool {pool_id[:60]!r}", guess)
-            self._placed.setdefault(pool_id, node.spot)
             return None
         if pool_id in self._placed:
             message = f"{pool_id} has a place already, in line {self._placed[pool_id].line}"
             self._problems.error(node.spot, message, "each pool once")
             return None
         self._placed[pool_id] = node.spot
-        pool.parent = parent
+        pool = self._pools.get(pool_id)
+        if pool is not None:
+            pool.parent = parent
         return pool

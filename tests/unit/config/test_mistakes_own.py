@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (one mistake a line)
 """Mistakes in our own spelling: each is reported with its file, its line, its place and what to write instead."""
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ POOL_MISTAKES = [
     ("type: boto3\nbucket: {name: b}\ncache: {size: 100}", 7, "cache.size", "has no unit", "100 GiB"),
     ("type: cloud\nbucket: {name: b}\nprovider: ibm", 7, "pools.two.provider", "not one of aws", "provider: aws"),
     ("type: cloud\nbucket: {name: b}\nprovider: google", 4, "pools.two", "no auth credentials_file", "credentials_file"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("keys", "line", "where", "message", "instead"), POOL_MISTAKES)
@@ -108,7 +109,7 @@ PLACEMENT_MISTAKES = [
     ("hierarchical: [a, b, {pool: [c]}]", 6, "takes a pool's id", "pool: newdata"),
     ("hierarchical: [{pool: a, order: 1}, {pool: b, order: 2}, c]", 4, "its neighbours have one", "order: 0"),
     ("hierarchical: [a, {distributed: [b, c], id: a}]", 6, "'a' is taken already", "an id of its own"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("placement", "line", "message", "instead"), PLACEMENT_MISTAKES)
@@ -153,7 +154,7 @@ ROOT_MISTAKES = [
     ("preferences: {}\n", 1, "", "user_preferences_extra_conf.yml", "user_preferences_extra: FILE"),
     ("galaxy: {object_store_config_file: x}\n", 1, "", "this is a galaxy.yml", "object_store: FILE"),
     ("just words\n", 1, "", "is no document", "pools:"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "line", "where", "message", "instead"), ROOT_MISTAKES)
@@ -165,11 +166,11 @@ def test_mistake_at_the_root(only_problem, text, line, where, message, instead):
 
 
 def test_all_mistakes_are_reported_at_once(desk):
-    text = "stat_dir: x\npools:\n  a: {type: disc}\n  b: {type: disk, weight: -1}\nserver: {port: x}\n"
+    text = "stat_dir: x\npools:\n  a: {type: disc}\n  b: {type: disk, store_by: x}\nserver: {port: x}\n"
     problems = desk.problems(text)
     assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
     said = "\n".join(map(str, problems))
-    for part in ("stat_dir", "disc", "has no files_dir", "-1 is negative", "server.port"):
+    for part in ("stat_dir", "disc", "has no files_dir", "not one of id, uuid", "server.port"):
         assert part in said
     assert "holdfast.yml:1: stat_dir: is not known here; write: state_dir" in said
 
