@@ -29,7 +29,9 @@ def _run(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
     try:
-        code = build_root().main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        root = build_root()
+        with root.make_context(PROGRAM, list(arguments)) as context:  # root.main has endings of its own
+            code = root.invoke(context)
     except BrokenPipeError:
         raise
     except Exit as early:
