@@ -81,6 +81,12 @@ class HolderLedger:
             known = [Holder(*row) for row in self._all.all(cursor, {})]
         return [holder for holder in known if not self.alive(holder)]
 
+    def lives(self, holder_id: str) -> bool:
+        """Whether a process of that id is known, and lives."""
+        with self._db.read() as cursor:
+            known = [Holder(*row) for row in self._all.all(cursor, {})]
+        return any(holder.id == holder_id and self.alive(holder) for holder in known)
+
     def alive(self, holder: Holder) -> bool:
         """Whether that process still lives, as far as can be known from here."""
         here = this_machine()
