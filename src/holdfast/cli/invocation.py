@@ -150,11 +150,12 @@ class Invocation:
 CommandFunction = Callable[..., int | None]
 
 
-def command(*, example: str) -> Callable[[CommandFunction], CommandFunction]:
+def command(*, example: str, command_follows: bool = False) -> Callable[[CommandFunction], CommandFunction]:
     """Makes a function a command. Its first parameter is the `Invocation`, the others are Typer's.
 
     `example` stands in its `--help`: one call a line, without the prompt. A parameter of the function that is
-    called like a shared option takes that option's place.
+    called like a shared option takes that option's place. With `command_follows`, whatever comes behind the
+    first argument belongs to another command, options and all.
     """
 
     def decorate(function: CommandFunction) -> CommandFunction:
@@ -177,6 +178,7 @@ def command(*, example: str) -> Callable[[CommandFunction], CommandFunction]:
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         called.example = example  # type: ignore[attr-defined]
+        called.command_follows = command_follows  # type: ignore[attr-defined]
         return called
 
     return decorate

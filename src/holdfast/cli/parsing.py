@@ -104,7 +104,9 @@ def build_command(leaf: Leaf) -> TyperCommand:
     function: CommandFunction = getattr(module, function_name)
     lines = "\n".join(f"  {line}" for line in example_of(function))
     app = _typer()
-    app.command(leaf.name, cls=Command, epilog=f"\b\nExample:\n{lines}")(function)
+    settings = {"allow_interspersed_args": not getattr(function, "command_follows", False)}
+    epilog = f"\b\nExample:\n{lines}"
+    app.command(leaf.name, cls=Command, epilog=epilog, context_settings=settings)(function)
     built = typer.main.get_command(app)
     assert isinstance(built, TyperCommand)
     return built

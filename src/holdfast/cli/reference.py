@@ -82,9 +82,7 @@ def _section(section: Section) -> str:
 
 
 def _command(words: str, command: TyperCommand) -> str:
-    usage = " ".join(
-        [PROGRAM, words, "[OPTION]...", *(metavar(argument) for argument in arguments_of(command))]
-    )
+    usage = " ".join([PROGRAM, words, "[OPTION]...", *(metavar(argument) for argument in arguments_of(command))])
     text = inspect.cleandoc(command.help or "").strip()
     rows = [_argument_row(argument) for argument in arguments_of(command)]
     rows += [_option_row(option) for option in options_of(command, shared=False)]

@@ -80,12 +80,8 @@ def user_set(
     call: Invocation,
     email: EmailArgument,
     *,
-    admin: Annotated[
-        bool | None, typer.Option("--admin/--no-admin", help="An administrator, or not.")
-    ] = None,
-    active: Annotated[
-        bool | None, typer.Option("--active/--no-active", help="Let in, or locked out.")
-    ] = None,
+    admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="An administrator, or not.")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--no-active", help="Let in, or locked out.")] = None,
     password_stdin: PasswordOption = False,
     link: Annotated[bool, typer.Option("--link", help="Print a new link that signs in once.")] = False,
     pool: Annotated[
@@ -97,9 +93,7 @@ def user_set(
     A new password ends the account's sessions. Who is locked out keeps what is theirs.
     """
     if admin is None and active is None and pool is None and not (password_stdin or link):
-        raise UsageError(
-            "say what to change: --admin, --active, --password-stdin, --link, --pool (or --no-...)"
-        )
+        raise UsageError("say what to change: --admin, --active, --password-stdin, --link, --pool (or --no-...)")
     password = _read_password() if password_stdin else None
     with call.hold() as hold:
         accounts = accounts_of(hold)

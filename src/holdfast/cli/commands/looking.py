@@ -35,12 +35,8 @@ def ls(
         list[str] | None,
         typer.Option("--state", metavar="STATE", help="Only new, ok, error, deleted or purged ones; or DIR."),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="TEXT", help="Only with this in the name.")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")
-    ] = 50,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only with this in the name.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
     after: Annotated[int | None, typer.Option("--after", metavar="ID", help="Go on behind this one.")] = None,
 ) -> None:
     """List datasets, newest first.
@@ -166,15 +162,11 @@ def get(
     dataset: DatasetArgument,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Where to; - is standard output. Else its name, here."
-        ),
+        typer.Option("--output", "-o", metavar="PATH", help="Where to; - is standard output. Else its name, here."),
     ] = None,
     range_: Annotated[
         str | None,
-        typer.Option(
-            "--range", metavar="A-B", help="Only these bytes, both included, counted from 0; A- or -N."
-        ),
+        typer.Option("--range", metavar="A-B", help="Only these bytes, both included, counted from 0; A- or -N."),
     ] = None,
 ) -> None:
     """Write a dataset's bytes to a file or to standard output.
@@ -204,9 +196,7 @@ def _target(dataset: Dataset, output: str | None) -> Path:
     name = words.local_name(dataset.name, dataset.id)
     if output is None:
         if os.path.lexists(name):
-            raise FileExistsError(
-                17, f"exists here already; say where to with -o PATH (-o {name} replaces it)", name
-            )
+            raise FileExistsError(17, f"exists here already; say where to with -o PATH (-o {name} replaces it)", name)
         return Path(name)
     target = Path(output)
     return target / name if target.is_dir() else target
@@ -230,9 +220,7 @@ class _Counting(io.RawIOBase):
         return count
 
 
-def _copy_to_stdout(
-    hold: Hold, dataset: Dataset, part: ByteRange | None, on_progress: Callable[[int], None]
-) -> None:
+def _copy_to_stdout(hold: Hold, dataset: Dataset, part: ByteRange | None, on_progress: Callable[[int], None]) -> None:
     sys.stdout.flush()
     hold.lookout.pour(dataset.id, _Counting(on_progress), part)
     sys.stdout.buffer.flush()
@@ -245,12 +233,8 @@ def explain(
     put: Annotated[
         str | None, typer.Option("--put", metavar="SIZE", help="Where would a dataset of this size go now?")
     ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="EMAIL", help="With --put: its owner.")
-    ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", metavar="ID", help="With --put: if asked for this.")
-    ] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="EMAIL", help="With --put: its owner.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", metavar="ID", help="With --put: if asked for this.")] = None,
 ) -> None:
     """Say why a dataset is where it is, or where one would go.
 

@@ -65,9 +65,7 @@ def pool_set(
     pool: PoolArgument,
     state: Annotated[
         list[str] | None,
-        typer.Option(
-            "--state", metavar="STATE", help="active, read-only, draining or offline; or the state DIR."
-        ),
+        typer.Option("--state", metavar="STATE", help="active, read-only, draining or offline; or the state DIR."),
     ] = None,
 ) -> None:
     """Set a pool's state.
@@ -107,11 +105,7 @@ def _answer(call: Invocation, hold: Hold, object_store_id: str) -> None:
 
 
 def _card(info: PoolInfo) -> list[render.Block]:
-    limit = (
-        ""
-        if info.max_percent_full is None
-        else f", new datasets up to {render.percent(info.max_percent_full)}"
-    )
+    limit = "" if info.max_percent_full is None else f", new datasets up to {render.percent(info.max_percent_full)}"
     full = "" if info.percent_full is None else f" ({render.percent(info.percent_full)} full{limit})"
     pairs = [
         ("Pool", render.clean(info.object_store_id)),

@@ -22,9 +22,7 @@ def init(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Where to, instead of here.")] = ".",
     from_: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="FILE", help="Galaxy's object_store_conf.xml or .yml, with its pools."
-        ),
+        typer.Option("--from", metavar="FILE", help="Galaxy's object_store_conf.xml or .yml, with its pools."),
     ] = None,
 ) -> None:
     """Write a commented holdfast.yml and the state directory.
@@ -38,9 +36,7 @@ def init(
     home = Path(folder)
     document = home / DOCUMENT_NAME
     if os.path.lexists(document):
-        raise AlreadyExists(
-            f"{document} is there already and stays as it is; edit it, or choose another folder"
-        )
+        raise AlreadyExists(f"{document} is there already and stays as it is; edit it, or choose another folder")
     state_dir = Path(call.state_dir) if call.state_dir else home / STATE_NAME
     state_text = STATE_NAME if call.state_dir is None else os.path.abspath(state_dir)
     if from_ is None:
@@ -73,9 +69,7 @@ def init(
 def config_show(
     call: Invocation,
     *,
-    expanded: Annotated[
-        bool, typer.Option("--expanded", help="With everything that was left to defaults.")
-    ] = False,
+    expanded: Annotated[bool, typer.Option("--expanded", help="With everything that was left to defaults.")] = False,
 ) -> None:
     """Print the document as understood, secrets masked.
 
@@ -97,9 +91,7 @@ def _without_defaults(document: dict[str, Any]) -> dict[str, Any]:
 
     def differing(values: dict[str, Any], of: type[Any]) -> dict[str, Any]:
         defaults = {each.name: each.default for each in fields(of) if each.default is not MISSING}
-        return {
-            name: value for name, value in values.items() if name not in defaults or value != defaults[name]
-        }
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     found = differing(document, HoldfastConfig) | {"state_dir": document["state_dir"]}
     found["pools"] = {

@@ -33,16 +33,12 @@ DatasetsArgument = Annotated[list[str], typer.Argument(metavar="DATASET", help="
 @command(example="holdfast put reads.fastq --label run=7\ntar c results | holdfast put - --name results.tar")
 def put(
     call: Invocation,
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="Files to store; - reads standard input.")
-    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files to store; - reads standard input.")],
     *,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The dataset's name. Else the file's.")
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option("--pool", metavar="ID", help="Store in this pool, no other.")
-    ] = None,
+    pool: Annotated[str | None, typer.Option("--pool", metavar="ID", help="Store in this pool, no other.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="EMAIL", help="The owner.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="A label.")] = None,
     extra_files: Annotated[
@@ -110,9 +106,7 @@ def replace(
 def rm(
     call: Invocation,
     datasets: DatasetsArgument,
-    purge: Annotated[
-        bool, typer.Option("--purge", help="Take the bytes away too. There is no way back.")
-    ] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Take the bytes away too. There is no way back.")] = False,
 ) -> None:
     """Remove datasets; their bytes stay until purge or expiry.
 
@@ -120,9 +114,7 @@ def rm(
     were given.
     """
     with call.hold() as hold:
-        ids = [
-            hold.find(dataset).id for dataset in datasets
-        ]  # one that is not there stops it before it begins
+        ids = [hold.find(dataset).id for dataset in datasets]  # one that is not there stops it before it begins
         removed = [hold.remove(dataset_id, purge=purge, actor=ACTOR) for dataset_id in ids]
         _answer(call, hold, removed, one=len(datasets) == 1, verb="purged" if purge else "removed")
 
