@@ -14,8 +14,10 @@ from holdfast.server.pages import (
     assets,
     dataset,
     datasets,
+    jobs,
     pools,
     signing_in,
+    uploading,
     users,
 )
 from holdfast.server.pages.failing import render_error
@@ -23,5 +25,5 @@ from holdfast.server.pages.failing import render_error
 __all__ = ["render_error", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (signing_in, datasets, dataset, pools, activity, account, users, assets):
+for part in (signing_in, datasets, uploading, dataset, pools, jobs, activity, account, users, assets):
     router.include_router(part.router)

@@ -30,9 +30,7 @@ def make_token(request: Request, form: Sent) -> Response:
     """A new token, shown in this answer and never again."""
     user, accounts = require_user(request), accounts_of(request)
     if len(accounts.credentials(user.email)) >= TOKENS_MAX:
-        return _page(
-            request, problem=f"There are {TOKENS_MAX} tokens already. Revoke one that is not needed any more."
-        )
+        return _page(request, problem=f"There are {TOKENS_MAX} tokens already. Revoke one that is not needed any more.")
     return _page(request, fresh_token=accounts.new_token(user.email, label=form.text("label")))
 
 
@@ -52,11 +50,7 @@ def prefer_pool(request: Request, form: Sent) -> Response:
     if wanted:
         hold.poolset.configured(wanted)
     accounts_of(request).prefer_pool(user.email, wanted or None)
-    text = (
-        f"New datasets of yours ask for {wanted}."
-        if wanted
-        else "Holdfast chooses the pool of your new datasets."
-    )
+    text = f"New datasets of yours ask for {wanted}." if wanted else "Holdfast chooses the pool of your new datasets."
     return back_to(request, "/account", text)
 
 

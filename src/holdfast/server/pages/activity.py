@@ -57,9 +57,7 @@ def show_activity(request: Request, before: Annotated[int | None, Query(ge=1, le
     events, last = _page(hold, user, before)
     now_us = hold.clock.now_us()
     lines = [_line(hold, event) for event in events]
-    days = [
-        (day, list(group)) for day, group in groupby(lines, lambda line: words.day_words(line.at_us, now_us))
-    ]
+    days = [(day, list(group)) for day, group in groupby(lines, lambda line: words.day_words(line.at_us, now_us))]
     older = None if last is None else "/activity" + query_of({"before": last})
     values: dict[str, Any] = {"days": days, "live": before is None, "older": older}
     if wants_fragment(request):

@@ -64,9 +64,7 @@ def send_asset(digest: str, name: str, request: Request) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=TYPES[name]
-        )
+        return Response(asset.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=TYPES[name])
     return Response(asset.body, headers=headers, media_type=TYPES[name])
 
 

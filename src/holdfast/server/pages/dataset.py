@@ -13,9 +13,9 @@ from holdfast.blobs import BLOCK_BYTES, ByteRange
 from holdfast.catalog.base import Dataset
 from holdfast.errors import HoldfastError, InvalidKey, NotFound
 from holdfast.hold.hold import Hold
+from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
-from holdfast.server.pages.datasets import own_dataset
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import back_to, query_of, render_page
 
@@ -45,7 +45,7 @@ class Preview:
 def show(request: Request, dataset: str) -> Response:
     """Everything known of a dataset, by its number or its UUID."""
     user, hold = require_user(request), hold_of(request)
-    found = own_dataset(hold, user, dataset)
+    found = dataset_for(hold, user, str(dataset))
     return _page(request, hold, found)
 
 
@@ -53,7 +53,7 @@ def show(request: Request, dataset: str) -> Response:
 def rename(request: Request, dataset: int, form: Sent) -> Response:
     """Another name for a person to know it by; its place does not change."""
     user, hold = require_user(request), hold_of(request)
-    found = own_dataset(hold, user, dataset)
+    found = dataset_for(hold, user, str(dataset))
     try:
         hold.relabel(found.id, name=form.text("name"))
     except InvalidKey as error:
@@ -65,7 +65,7 @@ def rename(request: Request, dataset: int, form: Sent) -> Response:
 def delete(request: Request, dataset: int) -> Response:
     """Mark it deleted; the bytes stay until they are purged."""
     user, hold = require_user(request), hold_of(request)
-    gone = hold.remove(own_dataset(hold, user, dataset).id, actor=user.email)
+    gone = hold.remove(dataset_for(hold, user, str(dataset)).id, actor=user.email)
     return back_to(
         request,
         "/datasets",
@@ -78,7 +78,7 @@ def delete(request: Request, dataset: int) -> Response:
 def restore(request: Request, dataset: int) -> Response:
     """Take the deletion back."""
     user, hold = require_user(request), hold_of(request)
-    back = hold.restore(own_dataset(hold, user, dataset).id, actor=user.email)
+    back = hold.restore(dataset_for(hold, user, str(dataset)).id, actor=user.email)
     return back_to(request, f"/datasets/{back.id}", f"{words.printable(back.name)} is back.")
 
 
@@ -86,14 +86,14 @@ def restore(request: Request, dataset: int) -> Response:
 def ask_purge(request: Request, dataset: int) -> Response:
     """Ask before bytes are given up for good."""
     user, hold = require_user(request), hold_of(request)
-    return render_page(request, "datasets/purge.html", {"dataset": own_dataset(hold, user, dataset)})
+    return render_page(request, "datasets/purge.html", {"dataset": dataset_for(hold, user, str(dataset))})
 
 
 @router.post("/datasets/{dataset}/purge")
 def purge(request: Request, dataset: int) -> Response:
     """Give the bytes up for good."""
     user, hold = require_user(request), hold_of(request)
-    gone = hold.remove(own_dataset(hold, user, dataset).id, purge=True, actor=user.email)
+    gone = hold.remove(dataset_for(hold, user, str(dataset)).id, purge=True, actor=user.email)
     text = f"{words.printable(gone.name)} is purged."
     if any(replica.state == "retiring" for replica in gone.replicas):
         text += " Something still reads it; a reap takes its bytes away when that has ended."

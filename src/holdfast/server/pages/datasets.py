@@ -10,8 +10,9 @@ from fastapi.responses import Response
 
 from holdfast.catalog.accounts import Account
 from holdfast.catalog.base import DATASET_STATES, Dataset, DatasetState, Filter
-from holdfast.errors import HoldfastError, NotFound
+from holdfast.errors import HoldfastError
 from holdfast.hold.hold import Hold
+from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
 from holdfast.server.pages.forms import Sent
@@ -24,7 +25,6 @@ from holdfast.server.pages.rendering import (
     tagged,
     wants_fragment,
 )
-from holdfast.server.problem import NotFoundHere
 
 ROWS = 50
 AT_ONCE_MAX = 500
@@ -87,9 +87,7 @@ def show_list(request: Request, filters: Asked) -> Response:
     values |= {
         "list": rows,
         "pools": pools + _forgotten(hold),
-        "targets": [facts for facts in pools if facts.allow_selection or user.is_admin]
-        if len(pools) > 1
-        else [],
+        "targets": [facts for facts in pools if facts.allow_selection or user.is_admin] if len(pools) > 1 else [],
         "states": STATES,
         "bare": bare,
         "summary": _summary(hold, user),
@@ -105,7 +103,7 @@ def delete_several(request: Request, form: Sent) -> Response:
     failed = ""
     for dataset_id in form.numbers("id")[:AT_ONCE_MAX]:
         try:
-            done.append(hold.remove(own_dataset(hold, user, dataset_id).id, actor=user.email))
+            done.append(hold.remove(dataset_for(hold, user, str(dataset_id)).id, actor=user.email))
         except HoldfastError as error:
             failed = str(error)
     where = local_path(form.text("next"))
@@ -129,7 +127,7 @@ def restore_several(request: Request, id: Annotated[str, Query(max_length=8000)]
     user, hold = require_user(request), hold_of(request)
     wanted = [int(text) for text in id.split(",") if text.isascii() and text.isdigit() and len(text) < 20]
     restored = [
-        hold.restore(own_dataset(hold, user, dataset_id).id, actor=user.email)
+        hold.restore(dataset_for(hold, user, str(dataset_id)).id, actor=user.email)
         for dataset_id in wanted[:AT_ONCE_MAX]
     ]
     if not restored:
@@ -139,17 +137,6 @@ def restore_several(request: Request, id: Annotated[str, Query(max_length=8000)]
     else:
         where, text = "/datasets", f"{words.counted(len(restored), 'dataset')} are back."
     return back_to(request, where, text)
-
-
-def own_dataset(hold: Hold, user: Account, dataset: int | str) -> Dataset:
-    """The dataset, if this person may see it: what belongs to somebody else looks as if it were not there."""
-    try:
-        found = hold.find(dataset)
-    except NotFound as error:
-        raise NotFoundHere(f"dataset {dataset}") from error
-    if not user.is_admin and found.owner != user.email:
-        raise NotFoundHere(f"dataset {dataset}")
-    return found
 
 
 def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
@@ -173,9 +160,7 @@ def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
         "older": "/datasets" + query_of(filters.given(after=str(page[-1].id))) if len(found) > ROWS else None,
         "newest": "/datasets" + query_of(filters.given(after="")) if filters.after else None,
         "away": {
-            one.object_store_id
-            for one in page
-            if one.object_store_id and hold.poolset.get(one.object_store_id) is None
+            one.object_store_id for one in page if one.object_store_id and hold.poolset.get(one.object_store_id) is None
         },
         "address": "/datasets" + query_of(filters.given()),
     }
@@ -206,9 +191,5 @@ def _summary(hold: Hold, user: Account) -> str:
             sources = hold.catalog.counters.usage(cursor, user.email).values()
         count, used = sum(many for _, many in sources), sum(size for size, _ in sources)
     if not count:
-        return (
-            "Everything your group keeps, in one place."
-            if user.is_admin
-            else "Everything you keep, in one place."
-        )
+        return "Everything your group keeps, in one place." if user.is_admin else "Everything you keep, in one place."
     return f"{words.counted(count, 'dataset')}, {words.size_words(used)}"

@@ -37,11 +37,7 @@ class Form:
 
     def numbers(self, name: str) -> list[int]:
         """Every value that is a whole number."""
-        return [
-            int(value)
-            for value in self.texts(name)
-            if value.isascii() and value.isdigit() and len(value) < 20
-        ]
+        return [int(value) for value in self.texts(name) if value.isascii() and value.isdigit() and len(value) < 20]
 
 
 async def _read(request: Request) -> Form:

@@ -123,9 +123,7 @@ def set_state(
         return back_to(request, "/pools", f"{words.printable(name)} is {known} already.")
     hold.set_pool_state(name, known, actor=user.email)
     undo = "/pools/state" + query_of({"pool": name, "state": before})
-    return back_to(
-        request, "/pools", f"{words.printable(name)} is {known} now: it {_MEANINGS[known]}.", undo=undo
-    )
+    return back_to(request, "/pools", f"{words.printable(name)} is {known} now: it {_MEANINGS[known]}.", undo=undo)
 
 
 def card_of(info: PoolInfo, place: str) -> Card:
@@ -178,9 +176,7 @@ def _parts(info: PoolInfo, capacity: int | None, free: int | None, others: int) 
 def _summary(info: PoolInfo, capacity: int | None, free: int | None, others: int) -> str:
     if capacity is None or free is None:
         return ""
-    limit = (
-        "" if info.max_percent_full is None else f", limit at {words.percent_words(info.max_percent_full)}"
-    )
+    limit = "" if info.max_percent_full is None else f", limit at {words.percent_words(info.max_percent_full)}"
     return (
         f"{words.size_words(info.used_bytes)} used by Holdfast, {words.size_words(others)} by others, "
         f"{words.size_words(info.reserved_bytes)} reserved, {words.size_words(free)} free "

@@ -39,9 +39,7 @@ _NOTICE_CHARS = 200
 _NOTICE_COOKIE_MAX = 3900
 
 
-def render_page(
-    request: Request, template: str, values: Mapping[str, Any], status: int = 200
-) -> HTMLResponse:
+def render_page(request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> HTMLResponse:
     """A whole page. Shows the notice that the last action left, once."""
     notice = take_notice(request)
     body = environment().get_template(template).render({**basics(request), "notice": notice, **values})
@@ -106,9 +104,7 @@ def page_headers() -> dict[str, str]:
 # -- after an action ------------------------------------------------------------------------------------
 
 
-def back_to(
-    request: Request, where: str, text: str = "", *, kind: str = "done", undo: str | None = None
-) -> Response:
+def back_to(request: Request, where: str, text: str = "", *, kind: str = "done", undo: str | None = None) -> Response:
     """Go on to a page of ours and say there, once, what was done. `undo`: a path to take it back by POST."""
     response = RedirectResponse(local_path(where), status_code=303, headers={"Cache-Control": "no-store"})
     if text:

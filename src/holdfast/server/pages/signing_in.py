@@ -40,9 +40,7 @@ async def do_sign_in(request: Request, form: Sent) -> Response:
         status = error.status if isinstance(error, HttpProblem) else 401
         text = str(error)
         problem = text[:1].upper() + text[1:] + "."
-        response = await in_thread(
-            _form, request, email=email, next_page=next_page, problem=problem, status=status
-        )
+        response = await in_thread(_form, request, email=email, next_page=next_page, problem=problem, status=status)
         if error.retry_after_s:
             response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
         return response

@@ -73,9 +73,7 @@ def _page(
     accounts = accounts_of(request)
     found = accounts.accounts(limit=ROWS + 1, after=after)
     page = found[:ROWS]
-    link = (
-        None if link_for is None else {"email": link_for, "url": _link(request, accounts.new_link(link_for))}
-    )
+    link = None if link_for is None else {"email": link_for, "url": _link(request, accounts.new_link(link_for))}
     values: dict[str, Any] = {
         "accounts": page,
         "older": "/users" + query_of({"after": page[-1].id}) if len(found) > ROWS else None,

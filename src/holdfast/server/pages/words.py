@@ -121,9 +121,12 @@ def printable(text: str | None, blank: str = "(no name)") -> str:
     """The text with control characters as pictures and broken code points replaced; never empty."""
     if not text or not text.strip():
         return blank
-    if text.isprintable():
-        return text
-    return "".join(_picture(char) for char in text)
+    return text if text.isprintable() else "".join(_picture(char) for char in text)
+
+
+def visible(text: str) -> str:
+    """The same for a line of output: blanks and tabs stay as they are."""
+    return text if text.isprintable() else "".join(char if char == "\t" else _picture(char) for char in text)
 
 
 def _picture(char: str) -> str:

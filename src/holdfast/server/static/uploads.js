@@ -236,7 +236,7 @@
     clearTimeout(asked);
     asked = setTimeout(() => {
       const list = one("#list");
-      if (!list || !one("#drop:not(.tall)")) return one("#drop") && location.reload();
+      if (!list || !one("#drop:not(.tall)")) return one("#drop") && go(location.href);
       window.htmx?.trigger(list, "refresh");
     }, 60);
   }
@@ -317,7 +317,15 @@
   document.body.append(picker);
   for (const key of Object.keys(localStorage)) {
     const left = key.startsWith(STORE) && recall(key);
-    if (left?.url) uploads.push({ ...left, mark: key, state: "asleep", tries: 0 });
+    if (!left?.url) continue;
+    const upload = { ...left, mark: key, state: "asleep", tries: 0 };
+    uploads.push(upload);
+    ask(upload, "HEAD", upload.url).then((xhr) => {
+      if (upload.state !== "asleep") return;
+      if ([403, 404, 410].includes(xhr.status)) forget(upload), uploads.splice(uploads.indexOf(upload), 1);
+      else if (xhr.status < 300) upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
+      draw();
+    }, () => {});
   }
   wire();
   draw();
