@@ -80,28 +80,31 @@ class _Reader:
                 backends.spot(f"{name}, <backends>"), f"routers nest at most {DEPTH_MAX} deep"
             )
             return
+        stores = 0
         for number, child in enumerate(backends.children, start=1):
             label = f'{child.tag} "{child.get("id")}"' if child.get("id") else f"{child.tag} {number}"
-            if child.tag not in _STORE_TAGS:
-                if definition.type_name == "hierarchical" and child.get("type"):
-                    self._problems.note(
-                        child.spot(label),
-                        "Galaxy takes any element name here, and so does Holdfast",
-                        "<backend …>",
-                    )
-                else:
-                    self._problems.warn(
-                        child.spot(label),
-                        f"<{child.tag[:60]}> is not a store; Galaxy drops it too",
-                        "<backend …>",
-                    )
-                    continue
-            elif child.tag == "object_store" and definition.type_name == "distributed":
-                message = "Galaxy silently drops an <object_store> in a distributed one; Holdfast takes it"
-                self._problems.note(child.spot(label), message, "<backend …>")
-            inner = self.define(child, definition.type_name, depth, label)
-            if inner is not None:
-                definition.children.append(inner)
+            if self._is_store(child, definition, label):
+                stores += 1
+                inner = self.define(child, definition.type_name, depth, label)
+                if inner is not None:
+                    definition.children.append(inner)
+        if not stores:
+            message = "holds no <backend>"
+            self._problems.error(backends.spot(f"{name}, <{backends.tag}>"), message, "<backend …/>")
+
+    def _is_store(self, child: Element, above: Definition, label: str) -> bool:
+        """Whether a child of `<backends>` is a store; says what Galaxy thinks of its name."""
+        spot = child.spot(label)
+        if child.tag == "object_store" and above.type_name == "distributed":
+            message = "Galaxy silently drops an <object_store> in a distributed one; Holdfast takes it"
+            self._problems.note(spot, message, "<backend …>")
+        elif child.tag not in _STORE_TAGS and above.type_name == "hierarchical" and child.get("type"):
+            message = "Galaxy takes any element name here, and so does Holdfast"
+            self._problems.note(spot, message, "<backend …>")
+        elif child.tag not in _STORE_TAGS:
+            self._problems.warn(spot, "is not a store, and is passed over", "<backend …>")
+            return False
+        return True
 
     def _type_word(self, element: Element, parent: str, spot: Spot) -> str | None:
         word = element.get("type")

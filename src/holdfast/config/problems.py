@@ -13,10 +13,12 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal
 
-from holdfast.config.nodes import Spot
+from holdfast.config.nodes import Spot, shorten
 from holdfast.errors import ConfigError, Problem
 
 PROBLEMS_MAX = 200
+WHERE_CHARS_MAX = 160
+MESSAGE_CHARS_MAX = 400
 
 Severity = Literal["error", "warning", "note"]
 
@@ -68,7 +70,9 @@ class ProblemLog:
         return tuple(ordered)
 
     def _add(self, severity: Severity, spot: Spot, message: str, instead: str | None) -> None:
-        problem = Problem(spot.file, spot.line or None, spot.where, message, instead, severity)
+        where, words = shorten(spot.where, WHERE_CHARS_MAX), shorten(message, MESSAGE_CHARS_MAX)
+        instead = instead and shorten(instead, MESSAGE_CHARS_MAX)
+        problem = Problem(spot.file, spot.line or None, where, words, instead, severity)
         if len(self._found) < PROBLEMS_MAX:
             self._found[problem] = None
         elif problem not in self._found:
@@ -79,6 +83,6 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None."""
     by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
     found = difflib.get_close_matches(
-        word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.65
+        word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.6
     )
     return by_folded[found[0]] if found else None
