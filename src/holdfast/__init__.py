@@ -1,9 +1,6 @@
 """Holdfast keeps a research group's datasets over all the storage it has, as one place.
 
-    import holdfast
-
-    with holdfast.open("holdfast.yml") as hold:
-        dataset = hold.put("reads.fastq")
+Begin with `holdfast.open("holdfast.yml")`: it gives a `Hold`.
 """
 
 from __future__ import annotations

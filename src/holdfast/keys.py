@@ -30,10 +30,6 @@ class Key(str):
             raise InvalidKey(f"{text!r} cannot be the name of stored bytes: {problem}", key=text)
         return cls(text)
 
-    def join(self, *segments: str) -> Key:
-        """This key followed by further segments, each of which may hold slashes."""
-        return Key.parse("/".join((self, *segments)))
-
     @property
     def parent(self) -> str:
         """All but the last segment; empty for a key at the top."""

@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, bindparam, select
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Replica, Row
-from holdfast.catalog.database import Cursor, Database, any_of
+from holdfast.catalog.database import Cursor, Database, Statement, any_of
 from holdfast.keys import Key
 
 LIST_MAX = 1000
@@ -71,7 +71,8 @@ class DatasetLedger:
         )
         self._keys_to_end = db.statement(keys)
         self._keys_between = db.statement(keys.where(_REPLICA.c.key <= bindparam("last")))
-        self._lists: dict[tuple[bool, ...], Any] = {}
+        self._lists: dict[frozenset[str], Statement] = {}  # by what is asked for
+        self._replicas: dict[int, Statement] = {}  # by the number of datasets, at most LIST_MAX
 
     def find(self, dataset_id: int) -> Dataset | None:
         """Everything that is known of a dataset, in one query; None if the catalog has no such id."""
@@ -109,20 +110,16 @@ class DatasetLedger:
 
     def page(self, which: Filter) -> list[Dataset]:
         """One page, newest first unless asked otherwise. Two queries, whatever the number of datasets."""
-        asked = (
-            which.pool is not None, which.owner is not None, which.state is not None, which.name_has is not None,
-            which.after is not None, which.oldest_first,
-        )  # fmt: skip
+        given: dict[str, object] = {
+            "pool": which.pool, "owner": which.owner, "state": which.state, "after": which.after,
+            "name_has": None if which.name_has is None else f"%{_like(which.name_has)}%",
+        }  # fmt: skip
+        given = {name: value for name, value in given.items() if value is not None}
+        asked = frozenset(given) | ({"oldest_first"} if which.oldest_first else frozenset())
         statement = self._lists.get(asked)
         if statement is None:
-            statement = self._lists[asked] = self._db.statement(_listing(*asked))
-        parameters = {
-            "pool": which.pool, "owner": which.owner, "state": which.state,
-            "name_has": f"%{_like(which.name_has)}%" if which.name_has is not None else None,
-            "after": which.after, "limit": max(1, min(which.limit, LIST_MAX)),
-        }  # fmt: skip
-        flags = dict(zip(("pool", "owner", "state", "name_has", "after"), asked, strict=False))
-        given = {name: value for name, value in parameters.items() if name == "limit" or flags[name]}
+            statement = self._lists[asked] = self._db.statement(_listing(asked))
+        given["limit"] = max(1, min(which.limit, LIST_MAX))
         with self._db.read() as cursor:
             rows = statement.all(cursor, given)
             replicas = self._replicas_of(cursor, [row[0] for row in rows])
@@ -170,32 +167,36 @@ class DatasetLedger:
     def _replicas_of(self, cursor: Cursor, ids: list[int]) -> dict[int, list[Replica]]:
         if not ids:
             return {}
-        clause = (
-            select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
-            .where(any_of(_REPLICA.c.dataset_id, ids))
-            .order_by(_REPLICA.c.created_us)
-        )
+        statement = self._replicas.get(len(ids))
+        if statement is None:
+            asked = [bindparam(f"id{at}", type_=schema.Whole) for at in range(len(ids))]
+            statement = self._replicas[len(ids)] = self._db.statement(
+                select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
+                .where(any_of(_REPLICA.c.dataset_id, asked))
+                .order_by(_REPLICA.c.created_us)
+            )
         found: dict[int, list[Replica]] = {}
-        for row in self._db.statement(clause).all(cursor, {}):
+        for row in statement.all(cursor, {f"id{at}": value for at, value in enumerate(ids)}):
             found.setdefault(row[0], []).append(_replica(row[1:]))
         return found
 
 
-def _listing(
-    pool: bool, owner: bool, state: bool, name_has: bool, after: bool, oldest_first: bool
-) -> Select[Any]:
-    clause = select(*_DATASET_COLUMNS).limit(bindparam("limit", type_=schema.Whole))
-    conditions: list[Any] = [_DATASET.c.state == bindparam("state") if state else _DATASET.c.hidden == 0]
-    if pool:
-        conditions.append(_DATASET.c.object_store_id == bindparam("pool"))
-    if owner:
-        conditions.append(_DATASET.c.owner == bindparam("owner"))
-    if name_has:
-        conditions.append(_DATASET.c.name_key.like(bindparam("name_has"), escape="\\"))
-    if after:
-        beyond = bindparam("after", type_=schema.Whole)
-        conditions.append(_DATASET.c.id > beyond if oldest_first else _DATASET.c.id < beyond)
-    return clause.where(and_(*conditions)).order_by(_DATASET.c.id if oldest_first else _DATASET.c.id.desc())
+def _listing(asked: frozenset[str]) -> Select[Any]:
+    """The query of one page. `asked` are the names of the conditions, and `oldest_first`."""
+    upwards = "oldest_first" in asked
+    beyond = bindparam("after", type_=schema.Whole)
+    conditions = {
+        "state": _DATASET.c.state == bindparam("state"),
+        "pool": _DATASET.c.object_store_id == bindparam("pool"),
+        "owner": _DATASET.c.owner == bindparam("owner"),
+        "name_has": _DATASET.c.name_key.like(bindparam("name_has"), escape="\\"),
+        "after": _DATASET.c.id > beyond if upwards else _DATASET.c.id < beyond,
+    }
+    wanted = [condition for name, condition in conditions.items() if name in asked]
+    if "state" not in asked:
+        wanted.append(_DATASET.c.hidden == 0)
+    order = _DATASET.c.id if upwards else _DATASET.c.id.desc()
+    return select(*_DATASET_COLUMNS).where(and_(*wanted)).order_by(order).limit(bindparam("limit", type_=schema.Whole))
 
 
 def fold_name(name: str) -> str:

@@ -9,6 +9,7 @@ from holdfast.catalog.base import Event
 from holdfast.catalog.database import Cursor, Database
 
 _EVENT = schema.event
+_INSERTED = ("at_us", "kind", "text", "dataset_id", "object_store_id", "actor")
 
 
 class EventLedger:
@@ -21,7 +22,7 @@ class EventLedger:
             _EVENT.c.actor, _EVENT.c.text,
         )  # fmt: skip
         self._insert = db.statement(
-            insert(_EVENT), columns=["at_us", "kind", "dataset_id", "object_store_id", "actor", "text"]
+            insert(_EVENT), columns=list(_INSERTED)
         )
         newest = select(*columns).order_by(_EVENT.c.id.desc()).limit(bindparam("limit", type_=schema.Whole))
         self._newest = db.statement(newest)
@@ -39,12 +40,12 @@ class EventLedger:
         object_store_id: str | None = None, actor: str | None = None,
     ) -> None:  # fmt: skip
         """Append one line, in the transaction of what it tells."""
-        self._insert.run(cursor, _parameters(now_us, kind, text, dataset_id, object_store_id, actor))
+        self.add_many(cursor, [(now_us, kind, text, dataset_id, object_store_id, actor)])
 
     def add_many(self, cursor: Cursor, events: list[tuple[int, str, str, int | None, str | None, str | None]]) -> None:
         """Append lines: (now_us, kind, text, dataset_id, object_store_id, actor)."""
         if events:
-            self._insert.run_many(cursor, [_parameters(*event) for event in events])
+            self._insert.run_many(cursor, [dict(zip(_INSERTED, event, strict=True)) for event in events])
 
     def newest(self, limit: int = 50, *, before: int | None = None, dataset_id: int | None = None) -> list[Event]:
         """The latest lines, newest first; `before` pages on."""
@@ -62,11 +63,3 @@ class EventLedger:
         with self._db.read() as cursor:
             return [Event(*row) for row in self._since.all(cursor, {"after": after, "limit": limit})]
 
-
-def _parameters(
-    now_us: int, kind: str, text: str, dataset_id: int | None, object_store_id: str | None, actor: str | None
-) -> dict[str, object]:
-    return {
-        "at_us": now_us, "kind": kind, "text": text, "dataset_id": dataset_id,
-        "object_store_id": object_store_id, "actor": actor,
-    }  # fmt: skip

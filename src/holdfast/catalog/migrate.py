@@ -24,7 +24,7 @@ def version(db: Database) -> str | None:
             cursor.execute("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()", ())
         tables = {row[0] for row in cursor.fetchall()}
         if _VERSION_TABLE in tables:
-            cursor.execute(f"SELECT version_num FROM {_VERSION_TABLE}", ())
+            cursor.execute("SELECT version_num FROM alembic_version", ())
             row = cursor.fetchone()
             if row is not None:
                 return str(row[0])

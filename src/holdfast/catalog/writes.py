@@ -25,7 +25,7 @@ from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.pools import PoolLedger
 from holdfast.errors import Conflict, NoSpace, NotFound, StoreError, Unavailable
 from holdfast.keys import Key
-from holdfast.placement.policy import Choice, Request, RoundCounts, RoundStep
+from holdfast.placement.policy import Choice, Request, RoundCounts, RoundStep, no_rounds
 from holdfast.seams import Clock, Entropy
 
 DATASET_IDS = "dataset"
@@ -208,7 +208,7 @@ class WriteLedger:
         """Reserve more room for a write whose size was not known; `NoSpace` if the pool has none."""
         with self._db.write() as cursor:
             rows = {row.object_store_id: row for row in self._pools.all_in(cursor)}
-            choices = decide(request, rows, lambda node, signature: {})
+            choices = decide(request, rows, no_rounds)
             here = [choice for choice in choices if choice.object_store_id == prepared.object_store_id]
             if not here or not here[0].possible:
                 raise no_pool(request, here)

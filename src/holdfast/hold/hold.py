@@ -138,7 +138,9 @@ class Hold:
 
         return Writer(run, size_bytes)
 
-    def replace(self, dataset: int | str, source: Source, *, actor: str | None = None, digest: str | None = None) -> Dataset:
+    def replace(
+        self, dataset: int | str, source: Source, *, actor: str | None = None, digest: str | None = None
+    ) -> Dataset:
         """New bytes for a dataset. Readers see the old or the new, whole. `Conflict` while a job counts on it
         or somebody else replaces it."""
         body, _ = body_of(source, "replacement")
@@ -165,7 +167,9 @@ class Hold:
         in the pools. `NotFound`; `Unavailable` if a pool that cannot be asked might have it."""
         return self.lookout.find(dataset)
 
-    def open(self, dataset: int | str, *, range: ByteRange | None = None, extra_file: str | None = None) -> BinaryIO:
+    def open(
+        self, dataset: int | str, *, range: ByteRange | None = None, extra_file: str | None = None  # noqa: A002
+    ) -> BinaryIO:
         """A buffered, seekable binary stream of the dataset (of `range` only, if given)."""
         reader = self.reader(dataset, extra_file=extra_file)
         start, stop = (range or ByteRange(0)).within(reader.stat.size_bytes)
@@ -182,7 +186,7 @@ class Hold:
         return self.lookout.lease(dataset, extra_file)
 
     def export(
-        self, dataset: int | str, target: str | Path, *, range: ByteRange | None = None,
+        self, dataset: int | str, target: str | Path, *, range: ByteRange | None = None,  # noqa: A002
         extra_file: str | None = None,
     ) -> int:  # fmt: skip
         """Write the bytes to a file: replaced at once and whole, or left as it was. The number of bytes.

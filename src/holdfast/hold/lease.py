@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from holdfast import layout
 from holdfast.blobs import BLOCK_BYTES, DEFAULT_GET, BlobStat, ByteRange, GetOptions, Reader
-from holdfast.catalog.base import Dataset, ExtraFile
+from holdfast.catalog.base import Dataset, ExtraFile, Row
 from holdfast.catalog.fates import Found
 from holdfast.catalog.sql import Catalog
 from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
@@ -134,47 +134,51 @@ class Lookout:
         raise not_found(dataset_id)
 
     def _open_any(
-        self, dataset_id: int, rows: list[tuple[object, ...]], options: GetOptions, extra_file: str | None, *, last: bool
+        self, dataset_id: int, rows: list[Row], options: GetOptions, extra_file: str | None, *, last: bool
     ) -> Reader | None:
+        """A reader of the best replica; None if another look at the catalog may help; else the error."""
         if rows[0][0] not in ("ok", "error"):
-            raise _not_readable(dataset_id, str(rows[0][0]))
-        if len(rows) > 1:
-            rows = sorted(rows, key=lambda row: READ_ORDER.index(str(row[3])) if row[3] in READ_ORDER else 9)
+            raise _not_readable(dataset_id, rows[0][0])
         failure: HoldfastError | None = None
-        for _, _, name, state, key in rows:
+        for _, _, name, state, key in rows if len(rows) == 1 else sorted(rows, key=_preference):
             if state not in READ_ORDER:
                 continue
-            if state == "suspect":
-                failure = failure or Corrupt(
-                    f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
-                    store=str(name), key=str(key), operation="open",
-                )  # fmt: skip
-                continue
-            pool = self._pools.get(str(name))
-            if pool is None:
-                failure = Unavailable(
-                    f"dataset {dataset_id} is in pool {name}, which is no longer in the configuration; put the pool "
-                    "back to read it",
-                    store=str(name), operation="open", retryable=False,
-                )  # fmt: skip
-                continue
-            primary = Key(str(key))
             try:
-                return pool.store().open(self._wanted(primary, extra_file), options)
+                return self._open_one(dataset_id, name, state, Key(key), options, extra_file)
             except NotFound as error:
                 failure = error
-                if extra_file is None:
-                    why = f"its bytes are not in pool {name} any more ({key})"
-                    failure = NotFound(f"dataset {dataset_id}: {why}", store=str(name), key=str(key), operation="open")
-                    if last and state == "present":
-                        self._catalog.fates.doubt(dataset_id, str(name), "missing", why)
+                if last and extra_file is None and state == "present":
+                    self._catalog.fates.doubt(dataset_id, name, "missing", str(error))
             except StoreError as error:
-                failure = error
+                failure = failure or error
         if failure is None:
             raise NotFound(f"dataset {dataset_id} has no bytes in any pool")
         if isinstance(failure, NotFound) and not last:
             return None  # it may have been moved or purged since the query
         raise failure
+
+    def _open_one(
+        self, dataset_id: int, name: str, state: str, primary: Key, options: GetOptions, extra_file: str | None
+    ) -> Reader:
+        if state == "suspect":
+            raise Corrupt(
+                f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
+                store=name, key=primary, operation="open",
+            )  # fmt: skip
+        pool = self._pools.get(name)
+        if pool is None:
+            raise Unavailable(
+                f"dataset {dataset_id} is in pool {name}, which is no longer in the configuration; put the pool back "
+                "to read it",
+                store=name, operation="open", retryable=False,
+            )  # fmt: skip
+        try:
+            return pool.store().open(self._wanted(primary, extra_file), options)
+        except NotFound as error:
+            if extra_file is not None:
+                raise NotFound(f"dataset {dataset_id} has no extra file {extra_file!r}", store=name) from error
+            why = f"the bytes of dataset {dataset_id} are not in pool {name} any more ({primary})"
+            raise NotFound(why, store=name, key=primary, operation="open") from error
 
     @staticmethod
     def _wanted(primary: Key, extra_file: str | None) -> Key:
@@ -220,7 +224,7 @@ class Lookout:
         with self.reader(found.id, extra_file=extra_file) as reader:
             size = reader.stat.size_bytes
             start, stop = (wanted or ByteRange(0)).within(size)
-            if wanted is not None and start >= size and size > 0:
+            if wanted is not None and 0 < size <= start:
                 raise InvalidKey(f"the dataset has {size} bytes; ask for a range within them", operation="get")
             reader.seek(start)
             digest = blake3() if expected else None
@@ -270,6 +274,11 @@ def identify(dataset: int | str) -> tuple[int | None, str | None]:
         return None, str(uuids.UUID(text))
     except ValueError:
         raise InvalidKey(f"{dataset!r} is neither a dataset's id (a number) nor a uuid") from None
+
+
+def _preference(row: Row) -> int:
+    """Present before missing before suspect, whatever else last."""
+    return READ_ORDER.index(row[3]) if row[3] in READ_ORDER else len(READ_ORDER)
 
 
 def _not_readable(dataset_id: int, state: str) -> HoldfastError:

@@ -218,11 +218,8 @@ class PoolSet:
         twin = next((one for one in rows.values() if one.identity == identity and one.object_store_id != name), None)
         if twin is not None:
             other = twin.object_store_id
-            self._warn(
-                name,
-                f"its folder is the one of pool {other}"
-                + ("" if other in self._pools else f", which is no longer in the file: holdfast pool rename {other} {name}"),
-            )
+            gone = f", which is no longer in the file; if only the id changed: holdfast pool rename {other} {name}"
+            self._warn(name, f"its folder is the one of pool {other}" + ("" if other in self._pools else gone))
         self._catalog.pools.identify(name, identity)
 
     def _warn(self, name: str, message: str) -> None:

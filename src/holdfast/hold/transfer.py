@@ -28,7 +28,7 @@ from holdfast.errors import (
 )
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
-from holdfast.placement.policy import Request
+from holdfast.placement.policy import Request, no_rounds
 
 BATCH = 500  # datasets that share a transaction and a sync
 STEP_BYTES = 64 * 1024 * 1024  # room reserved at a time when nobody knows the size
@@ -214,7 +214,7 @@ class Transfer:
         decision = self._pools.decide()
         own = [
             choice
-            for choice in decision(replace(request, size_bytes=0), rows, lambda node, signature: {})
+            for choice in decision(replace(request, size_bytes=0), rows, no_rounds)
             if choice.object_store_id == prepared.object_store_id
         ]
         if own and not own[0].possible:

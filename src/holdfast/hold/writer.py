@@ -22,7 +22,7 @@ PIECES_MAX = 4
 class _Pieces:
     """The reading end of the queue, as a binary stream."""
 
-    def __init__(self, pieces: queue.Queue[memoryview | None | BaseException]) -> None:
+    def __init__(self, pieces: queue.Queue[memoryview | BaseException | None]) -> None:
         self._pieces = pieces
         self._current: memoryview = memoryview(b"")
 
@@ -54,7 +54,7 @@ class Writer:
     """`write` pieces, then `finish`. Leaving the `with` block without finishing gives everything back."""
 
     def __init__(self, put: Callable[[StreamBody], Dataset], size_bytes: int | None) -> None:
-        self._pieces: queue.Queue[memoryview | None | BaseException] = queue.Queue(PIECES_MAX)
+        self._pieces: queue.Queue[memoryview | BaseException | None] = queue.Queue(PIECES_MAX)
         self._result: Dataset | None = None
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -103,7 +103,7 @@ class Writer:
         finally:
             self._done.set()
 
-    def _send(self, last: None | BaseException) -> None:
+    def _send(self, last: BaseException | None) -> None:
         while not self._done.is_set():
             try:
                 self._pieces.put(last, timeout=0.5)

@@ -160,9 +160,8 @@ def _retire(hold: Hold, ids: list[int]) -> Batch:
                 progress.done(objects=len(retiring), size_bytes=sum(replica.size_bytes for replica in retiring))
                 progress.count("deleted", len(retiring))
             else:
-                progress.failed(
-                    dataset_id, "Unavailable", "it is still being read, or its pool does not answer; it stays on the list"
-                )
+                why = "it is still being read, or its pool does not answer; it stays on the list"
+                progress.failed(dataset_id, "Unavailable", why)
 
     return Batch("retired", apply)
 

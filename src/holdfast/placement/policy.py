@@ -126,17 +126,21 @@ class Choice:
     """
 
     object_store_id: str
-    possible: bool
     reason: str
     code: Code = "ok"
     rounds: tuple[RoundStep, ...] = ()
+
+    @property
+    def possible(self) -> bool:
+        """Whether the dataset could go there now."""
+        return self.code == "ok"
 
 
 RoundCounts = Callable[[str, str], Mapping[str, int]]
 """(node_id, signature) -> how often each child was chosen in that round."""
 
 
-def no_rounds(node_id: str, signature: str) -> Mapping[str, int]:
+def no_rounds(_node_id: str, _signature: str) -> Mapping[str, int]:
     """A fresh round everywhere."""
     return {}
 
@@ -158,10 +162,10 @@ def rank(
     rest = [choice for choice in passed if choice.object_store_id != wanted]
     if request.pool:
         why = f"{request.pool} was asked for"
-        not_asked = [Choice(c.object_store_id, False, why, "not-asked") for c in others]
+        not_asked = [Choice(c.object_store_id, why, "not-asked") for c in others]
         return chosen + refused + not_asked + rest
     # a pool that was preferred stands outside the rounds: it must not shift the others' shares
-    return [Choice(c.object_store_id, True, c.reason) for c in chosen] + others + refused + rest
+    return [Choice(c.object_store_id, c.reason) for c in chosen] + others + refused + rest
 
 
 def leaves(tree: Node) -> list[Leaf]:
@@ -201,14 +205,14 @@ def _rank(
     if isinstance(node, Leaf):
         view = views.get(node.object_store_id)
         if view is None:
-            return [], [Choice(node.object_store_id, False, "it is not open", "unreachable")]
+            return [], [Choice(node.object_store_id, "it is not open", "unreachable")]
         place = words[node.object_store_id]
         refused = refusal(request, view)
         if refused is not None:
             code, why = refused
-            return [], [Choice(node.object_store_id, False, f"{place}: {why}" if place else why, code)]
+            return [], [Choice(node.object_store_id, f"{place}: {why}" if place else why, code)]
         reason = f"{place}, {_fullness(view)}" if place else _fullness(view)
-        return [Choice(node.object_store_id, True, reason)], []
+        return [Choice(node.object_store_id, reason)], []
     if node.kind == "hierarchical":
         possible: list[Choice] = []
         passed: list[Choice] = []
@@ -232,7 +236,7 @@ def _rank_distributed(
         passed += no
         if child.weight == 0:
             why = "weight 0: it is read, never chosen"
-            passed += [Choice(choice.object_store_id, False, why, "weight") for choice in yes]
+            passed += [Choice(choice.object_store_id, why, "weight") for choice in yes]
         elif yes:
             ranked[name], weights[name] = yes, child.weight
     if not ranked:
@@ -249,7 +253,7 @@ def _rank_distributed(
         standing = f"has {counts.get(name, 0)} of {placed}, its share is {_percent(share)}"
         for choice in ranked[name]:
             reason = f"{choice.reason}; {standing}"
-            possible.append(Choice(choice.object_store_id, True, reason, "ok", (step, *choice.rounds)))
+            possible.append(Choice(choice.object_store_id, reason, "ok", (step, *choice.rounds)))
     return possible, passed
 
 
@@ -301,7 +305,7 @@ def _place_words(tree: Node) -> dict[str, str]:
 
 
 def _because(choice: Choice, reason: str) -> Choice:
-    return Choice(choice.object_store_id, choice.possible, reason, choice.code, choice.rounds)
+    return Choice(choice.object_store_id, reason, choice.code, choice.rounds)
 
 
 def _fullness(view: PoolView) -> str:

@@ -94,7 +94,7 @@ class Medium:
         if seen != self._mark_seen:
             carried = self.identity()
             if carried != self._identity:
-                reason = f"{self.root} carries the mark {carried}, this pool's is {self._identity}: another disk is there"
+                reason = f"another disk is there: {self.root} carries the mark {carried}, not {self._identity}"
                 raise self.unavailable(reason, operation)
             self._mark_seen = seen
 
