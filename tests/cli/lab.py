@@ -60,9 +60,7 @@ class Lab:
         assert (answer.code, answer.err) == (0, "")
         return answer.json
 
-    def program(
-        self, *arguments: str | Path, stdin: bytes = b"", environment: dict[str, str] | None = None
-    ) -> Answer:
+    def program(self, *arguments: str | Path, stdin: bytes = b"", environment: dict[str, str] | None = None) -> Answer:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.home,

@@ -66,10 +66,7 @@ def test_user_ls(lab: Lab):
 def test_user_set(lab: Lab):
     lab.json("user", "add", ALICE, "--admin")
     lab.json("user", "add", "bob@example.org")
-    assert (
-        lab.json("user", "set", "bob@example.org", "--admin", "--pool", "olddata")["preferred_pool"]
-        == "olddata"
-    )
+    assert lab.json("user", "set", "bob@example.org", "--admin", "--pool", "olddata")["preferred_pool"] == "olddata"
     assert lab.json("user", "set", ALICE, "--no-admin")["is_admin"] is False
     assert lab.json("user", "set", ALICE, "--no-active")["active"] is False
     assert lab.json("user", "set", ALICE, "--active")["active"] is True

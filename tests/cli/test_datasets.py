@@ -217,9 +217,7 @@ def test_get_makes_names_safe(lab: Lab, name, local):
     lab.json("put", lab.file("source.txt", b"bytes"), "--name", name)
     (lab.home / "out").mkdir()
     os.chdir(lab.home / "out")
-    answer = lab.call(
-        "get", "1", "--json", "--config", lab.home / "holdfast.yml", "--state", lab.home / "state"
-    )
+    answer = lab.call("get", "1", "--json", "--config", lab.home / "holdfast.yml", "--state", lab.home / "state")
     assert answer.code == 0, answer.err
     assert [path.name for path in (lab.home / "out").iterdir()] == [local]
 
@@ -329,9 +327,7 @@ def test_explain_refuses(lab: Lab, arguments):
 def test_a_pool_that_left_the_document_keeps_its_datasets(lab: Lab):
     lab.put("reads.fastq")
     (lab.home / "holdfast.yml").write_text(
-        (lab.home / "holdfast.yml")
-        .read_text()
-        .replace("  newdata: {type: disk, files_dir: data2, order: 0}\n", "")
+        (lab.home / "holdfast.yml").read_text().replace("  newdata: {type: disk, files_dir: data2, order: 0}\n", "")
     )
     shape = lab.json("show", "1")
     assert shape["object_store_id"] == "newdata"

@@ -118,9 +118,7 @@ def test_check_names_what_has_no_effect(lab: Lab, galaxy):
     answer = lab.call("check", "--config", galaxy)
     assert "object_store_conf.xml:4" in answer.out
     assert "maxpctfull" in answer.out
-    assert any(
-        problem["line"] == 4 for problem in lab.call("check", "--config", galaxy, "--json").json["problems"]
-    )
+    assert any(problem["line"] == 4 for problem in lab.call("check", "--config", galaxy, "--json").json["problems"])
 
 
 def test_a_pool_with_another_id_is_offered_as_a_rename(lab: Lab):
@@ -183,9 +181,7 @@ def test_pools_shows_what_lies_where(lab: Lab):
     assert members <= pools[0].keys()
     head, first, _ = lab.call("pools").out.splitlines()
     assert head.split()[:5] == ["POOL", "TYPE", "STATE", "DATASETS", "USED"]
-    assert first[: head.index("USED") + 4].endswith(" 4.9 KiB"), (
-        "sizes stand right-aligned under their heading"
-    )
+    assert first[: head.index("USED") + 4].endswith(" 4.9 KiB"), "sizes stand right-aligned under their heading"
 
 
 def test_pool_set_holds_for_the_next_put(lab: Lab):
