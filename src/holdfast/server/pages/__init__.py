@@ -15,6 +15,7 @@ from holdfast.server.pages import (
     dataset,
     datasets,
     jobs,
+    operations,
     pools,
     signing_in,
     uploading,
@@ -25,5 +26,5 @@ from holdfast.server.pages.failing import render_error
 __all__ = ["render_error", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (signing_in, datasets, uploading, dataset, pools, jobs, activity, account, users, assets):
+for part in (signing_in, datasets, uploading, dataset, pools, jobs, operations, activity, account, users, assets):
     router.include_router(part.router)

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { one, all, say } = window.holdfast;
-  const PIECE = 16 * 2 ** 20, AT_ONCE = 3, SHOWN = 12, STORE = "holdfast-upload:";
+  const PIECE = 16 * 2 ** 20, SMALL = 2 ** 20, OCTETS = "application/offset+octet-stream", AT_ONCE = 3, SHOWN = 12, STORE = "holdfast-upload:";
   const WAITS = [1, 2, 4, 8, 15, 30];
   const uploads = [];
   let place, picker, wanted;
@@ -54,16 +54,22 @@
   async function begin(upload) {
     if (upload.url) {
       const xhr = await ask(upload, "HEAD", upload.url);
-      if (xhr.status === 200 || xhr.status === 204) return (upload.sent = Number(xhr.getResponseHeader("Upload-Offset")));
+      if (xhr.status === 200 || xhr.status === 204) {
+        upload.done = xhr;
+        return (upload.sent = Number(xhr.getResponseHeader("Upload-Offset")));
+      }
       if (![403, 404, 410].includes(xhr.status)) must(xhr);
       forget(upload);
       upload.sent = 0;
     }
-    const pool = upload.pool ? ",pool " + base64(upload.pool) : "";
+    // a small file comes along with its announcement: one request in all
+    const small = upload.size <= SMALL, pool = upload.pool ? ",pool " + base64(upload.pool) : "";
     const xhr = must(await ask(upload, "POST", "/api/uploads", {
       "Upload-Length": String(upload.size),
       "Upload-Metadata": "filename " + base64(upload.name) + pool,
-    }), 201);
+      ...(small && { "Content-Type": OCTETS }),
+    }, small ? upload.file : null), 201);
+    upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
     upload.url = new URL(xhr.getResponseHeader("Location"), location.href).href;
     upload.done = xhr;
     remember(upload);
@@ -75,7 +81,7 @@
     while (upload.sent < upload.size) {
       const from = upload.sent;
       const piece = upload.file.slice(from, from + PIECE);
-      const xhr = await ask(upload, "PATCH", upload.url, { "Upload-Offset": String(from), "Content-Type": "application/offset+octet-stream" }, piece, (loaded) => {
+      const xhr = await ask(upload, "PATCH", upload.url, { "Upload-Offset": String(from), "Content-Type": OCTETS }, piece, (loaded) => {
         upload.sent = from + Math.min(loaded, piece.size);
         tick(upload);
       });
