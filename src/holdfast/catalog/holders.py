@@ -1,8 +1,8 @@
 """Who is at work: the processes that hold reservations, jobs and operations, and whether they still live.
 
 A process on this machine is dead when its pid is gone or belongs to another process (its start time differs),
-or when the machine has been started anew since (a power cut). A process elsewhere, or in another process-id space, cannot be asked: it is taken for dead when it has shown
-no sign of life for `SILENT_S`.
+or when the machine has been started anew since (a power cut). A process elsewhere, or in another process-id
+space, cannot be asked: it is taken for dead when it has shown no sign of life for `SILENT_S`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import bindparam, select
 
 from holdfast.catalog import schema
+from holdfast.catalog.adoptions import AdoptionLedger
 from holdfast.catalog.counters import Counters
 from holdfast.catalog.database import Database
 from holdfast.catalog.datasets import DatasetLedger
@@ -16,6 +17,9 @@ from holdfast.catalog.fates import FateLedger
 from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.leases import LeaseLedger
 from holdfast.catalog.pools import PoolLedger
+from holdfast.catalog.replaces import ReplaceLedger
+from holdfast.catalog.reservations import ReservationLedger
+from holdfast.catalog.transitions import Transitions
 from holdfast.catalog.writes import WriteLedger
 from holdfast.errors import SchemaMismatch
 from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
@@ -52,10 +56,20 @@ class Catalog:
             self.db, clock, entropy, pools=self.pools, datasets=self.datasets, counters=self.counters,
             events=self.events, holders=self.holders,
         )  # fmt: skip
+        transitions = Transitions(
+            self.db, clock, datasets=self.datasets, counters=self.counters, events=self.events, leases=self.leases
+        )
         self.fates = FateLedger(
-            self.db, clock, entropy, datasets=self.datasets, counters=self.counters, events=self.events,
-            holders=self.holders, leases=self.leases,
+            self.db, clock, transitions=transitions, counters=self.counters, events=self.events
+        )
+        self.replaces = ReplaceLedger(
+            self.db, clock, entropy, transitions=transitions, counters=self.counters, events=self.events,
+            holders=self.holders,
         )  # fmt: skip
+        self.adoptions = AdoptionLedger(
+            self.db, clock, datasets=self.datasets, counters=self.counters, events=self.events
+        )
+        self.reservations = ReservationLedger(self.db)
         setting = schema.setting
         self._get = self.db.statement(select(setting.c.value).where(setting.c.key == bindparam("key")))
         put = self.db.upsert(setting).values(key=bindparam("key"), value=bindparam("value"))

@@ -18,8 +18,8 @@ from blake3 import blake3
 
 from holdfast import layout
 from holdfast.blobs import BLOCK_BYTES, DEFAULT_GET, BlobStat, ByteRange, GetOptions, Reader
+from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Dataset, ExtraFile, Row
-from holdfast.catalog.fates import Found
 from holdfast.catalog.sql import Catalog
 from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
 from holdfast.hold.pools import Pool, PoolSet
@@ -89,7 +89,7 @@ class Lookout:
             except Unavailable:
                 silent.append(name)
                 continue
-            self._catalog.fates.adopt([self.found_in(pool, stat, dataset_id, uuid)])
+            self._catalog.adoptions.adopt([self.found_in(pool, stat, dataset_id, uuid)])
             found = (
                 self._catalog.datasets.find(dataset_id)
                 if dataset_id is not None
@@ -140,11 +140,12 @@ class Lookout:
         if rows[0][0] not in ("ok", "error"):
             raise _not_readable(dataset_id, rows[0][0])
         failure: HoldfastError | None = None
-        for _, _, name, state, key in rows if len(rows) == 1 else sorted(rows, key=_preference):
+        for row in rows if len(rows) == 1 else sorted(rows, key=_preference):
+            name, state = row[2], row[3]
             if state not in READ_ORDER:
                 continue
             try:
-                return self._open_one(dataset_id, name, state, Key(key), options, extra_file)
+                return self._open_one(dataset_id, row, options, extra_file)
             except NotFound as error:
                 failure = error
                 if last and extra_file is None and state == "present":
@@ -157,9 +158,8 @@ class Lookout:
             return None  # it may have been moved or purged since the query
         raise failure
 
-    def _open_one(
-        self, dataset_id: int, name: str, state: str, primary: Key, options: GetOptions, extra_file: str | None
-    ) -> Reader:
+    def _open_one(self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None) -> Reader:
+        _, _, name, state, primary = row
         if state == "suspect":
             raise Corrupt(
                 f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
@@ -173,7 +173,7 @@ class Lookout:
                 store=name, operation="open", retryable=False,
             )  # fmt: skip
         try:
-            return pool.store().open(self._wanted(primary, extra_file), options)
+            return pool.store().open(self._wanted(Key(primary), extra_file), options)
         except NotFound as error:
             if extra_file is not None:
                 raise NotFound(f"dataset {dataset_id} has no extra file {extra_file!r}", store=name) from error

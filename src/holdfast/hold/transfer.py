@@ -190,7 +190,7 @@ class Transfer:
             )  # fmt: skip
         size = body.size_bytes if body.size_bytes is not None else STEP_BYTES
         request = Request(size_bytes=size, pool=pool.object_store_id)
-        prepared = self._catalog.fates.begin_replace(dataset.id, size, pool.object_store_id)
+        prepared = self._catalog.replaces.begin(dataset.id, size, pool.object_store_id)
         incoming = Incoming(body, NewDataset(dataset.name, size, dataset.owner), request)
         watch = _Watch(self._catalog, self._pools, prepared, incoming)
         try:
@@ -202,11 +202,11 @@ class Transfer:
             )
         except BaseException as error:
             if not isinstance(error, OutcomeUnknown):
-                self._catalog.fates.abandon_replace(prepared)
+                self._catalog.replaces.abandon(prepared)
             raise
         assert stat.checksum is not None, "a put answers with the checksum of what was written"
         finished = Finished(prepared, stat.size_bytes, stat.checksum, stat.version)
-        return self._catalog.fates.commit_replace(finished, actor)
+        return self._catalog.replaces.commit(finished, actor)
 
     def _refuse_full(self, prepared: Prepared, request: Request) -> None:
         """The room is reserved already, so the pool must not be over its limit with it."""
@@ -227,18 +227,18 @@ class Transfer:
 
     def finish_replace(self, dataset: Dataset, object_store_id: str, actual: str) -> Dataset | None:
         """A replace that died between publishing and recording: record it if `actual` is what it staged."""
-        staged = self._catalog.fates.staged(dataset.id, object_store_id)
+        staged = self._catalog.replaces.staged(dataset.id, object_store_id)
         if staged is None or staged[0] != actual:
             return None
         replica = next(one for one in dataset.replicas if one.object_store_id == object_store_id)
         stat = self._pools.configured(object_store_id).store().stat(replica.key)
         prepared = Prepared(dataset.id, dataset.uuid, object_store_id, replica.key, "", dataset.owner)
-        return self._catalog.fates.commit_replace(Finished(prepared, staged[1], staged[0], stat.version), None)
+        return self._catalog.replaces.commit(Finished(prepared, staged[1], staged[0], stat.version), None)
 
 
 def _intent(catalog: Catalog, prepared: Prepared) -> Callable[[BlobStat], None]:
     def write_down(stat: BlobStat) -> None:
-        catalog.fates.stage_replace(prepared, stat.checksum or "", stat.size_bytes)
+        catalog.replaces.stage(prepared, stat.checksum or "", stat.size_bytes)
 
     return write_down
 

@@ -42,7 +42,7 @@ class Reap:
 
         ledger = hold.catalog.fates
         for holder in hold.catalog.holders.dead():
-            for prepared, _ in ledger.unfinished(holder.id):
+            for prepared, _ in hold.catalog.reservations.unfinished(holder.id):
                 add(prepared.object_store_id, 0)
         for _, name, size in ledger.retired(_before(hold, parameters), None):
             add(name, size)
@@ -82,7 +82,7 @@ def recover(hold: Hold) -> int:
     """Take back what processes that died had begun. Done at a server's start. The number of writes."""
     count = 0
     for holder in hold.catalog.holders.dead():
-        for prepared, kind in hold.catalog.fates.unfinished(holder.id):
+        for prepared, kind in hold.catalog.reservations.unfinished(holder.id):
             _take_back(hold, prepared, kind)
             count += 1
         with hold.catalog.db.write() as cursor:
@@ -92,7 +92,7 @@ def recover(hold: Hold) -> int:
 
 def _dead_holder(hold: Hold, holder_id: str) -> Batch:
     def apply(progress: Progress) -> None:
-        for prepared, kind in hold.catalog.fates.unfinished(holder_id):
+        for prepared, kind in hold.catalog.reservations.unfinished(holder_id):
             progress.check()
             _take_back(hold, prepared, kind)
             progress.done(objects=1)
@@ -118,7 +118,7 @@ def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
 def _settle_replace(hold: Hold, prepared: Prepared) -> None:
     """A replace that died: record it if its bytes were published, else forget it."""
     dataset = hold.catalog.datasets.find(prepared.dataset_id)
-    staged = hold.catalog.fates.staged(prepared.dataset_id, prepared.object_store_id)
+    staged = hold.catalog.replaces.staged(prepared.dataset_id, prepared.object_store_id)
     if dataset is not None and staged is not None:
         try:
             store = hold.poolset.configured(prepared.object_store_id).store()
@@ -129,9 +129,9 @@ def _settle_replace(hold: Hold, prepared: Prepared) -> None:
         except StoreError:
             return  # the pool does not answer: the reservation stays until it does
         if hold.transfer.finish_replace(dataset, prepared.object_store_id, actual) is not None:
-            hold.catalog.fates.abandon_replace(prepared)
+            hold.catalog.replaces.abandon(prepared)
             return
-    hold.catalog.fates.abandon_replace(prepared)
+    hold.catalog.replaces.abandon(prepared)
 
 
 def _expire(hold: Hold, ids: list[int]) -> Batch:

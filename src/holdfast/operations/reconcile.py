@@ -13,8 +13,8 @@ from itertools import islice
 
 from holdfast import layout
 from holdfast.blobs import BlobStat
+from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Replica
-from holdfast.catalog.fates import Found
 from holdfast.errors import HoldfastError, NotFound, Unavailable
 from holdfast.hold.hold import Hold
 from holdfast.hold.pools import Pool
@@ -205,5 +205,5 @@ class _Visit:
     def adopt_found(self) -> None:
         """Record what was found on this page, in one transaction."""
         if self._found:
-            adopted = self.hold.catalog.fates.adopt(self._found)
+            adopted = self.hold.catalog.adoptions.adopt(self._found)
             self.progress.count("adopted", len(adopted))

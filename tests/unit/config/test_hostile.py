@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (one file a line)
 """Files that are out to do harm, or are no configuration at all: refused, quickly, and with a reason."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (one mistake a line)
 """Mistakes in Galaxy's XML and YAML: each with its file, its line, its place and what to write instead."""
 
 from __future__ import annotations
@@ -213,9 +212,7 @@ XML_ERRORS = [
     ),
     ('\n<?xml version="1.0"?>\n<object_store type="disk"/>', 2, "", "not at start", "very first"),
     (
-        distributed(
-            GOOD, '<backend id="s" type="s3"><auth/><bucket name="b"/><connection port="x"/></backend>'
-        ),
+        distributed(GOOD, '<backend id="s" type="s3"><auth/><bucket name="b"/><connection port="x"/></backend>'),
         4,
         'backend "s", <connection> port',
         "not a whole number",
@@ -509,9 +506,7 @@ def test_mistakes_of_an_included_file_come_with_those_of_the_document(desk):
 
 
 def test_attributes_are_found_in_their_own_lines(desk):
-    text = (
-        '<object_store\n  id="a"\n  type="disk"\n  store_by="never"\n>\n<files_dir\n path=""/></object_store>'
-    )
+    text = '<object_store\n  id="a"\n  type="disk"\n  store_by="never"\n>\n<files_dir\n path=""/></object_store>'
     assert [(problem.line, problem.where) for problem in desk.problems(text, XML)] == [
         (4, "the root, store_by"),
         (7, "the root, <files_dir> path"),

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  (one mistake a line)
 """Mistakes in our own spelling: each is reported with its file, its line, its place and what to write instead."""
 
 from __future__ import annotations

@@ -99,9 +99,7 @@ def quoted(text: str) -> str:
 
 
 @thorough
-@given(
-    st.dictionaries(st.sampled_from([*WORDS, "pools", "placement", "type", "backends"]), trees, max_size=8)
-)
+@given(st.dictionaries(st.sampled_from([*WORDS, "pools", "placement", "type", "backends"]), trees, max_size=8))
 def test_any_yaml_of_known_words(tree: dict[str, object]):
     check(as_yaml(tree).encode(), "holdfast.yml")
     check(as_yaml({"type": "distributed", **tree}).encode(), "object_store_conf.yml")
@@ -157,9 +155,7 @@ sizes = st.integers(min_value=0, max_value=2**62)
 
 @thorough
 @given(
-    folders=st.lists(
-        st.text(alphabet="abc/. -_é:#'\"", min_size=1, max_size=12), min_size=1, max_size=4, unique=True
-    ),
+    folders=st.lists(st.text(alphabet="abc/. -_é:#'\"", min_size=1, max_size=12), min_size=1, max_size=4, unique=True),
     capacity=sizes,
     weight=st.one_of(st.integers(0, 9), st.floats(0, 10, allow_nan=False)),
     percent=st.floats(0.001, 100),
