@@ -64,9 +64,7 @@ async def sign_in(email: str, password: str, request: Request) -> Session:
     def check() -> Account:
         wait_s = house.attempts.begin(email, visit.client)
         if wait_s > 0:
-            raise HttpProblem(
-                429, f"too many attempts; try again in {_in_words(wait_s)}", retry_after_s=wait_s
-            )
+            raise HttpProblem(429, f"too many attempts; try again in {_in_words(wait_s)}", retry_after_s=wait_s)
         account = house.accounts.check_password(email, password)
         if account is None:
             raise Unauthenticated(_WRONG)
@@ -84,9 +82,7 @@ async def redeem_link(secret: str, request: Request) -> Session:
     visit = visit_of(request)
     account = await in_thread(visit.house.accounts.redeem, secret)
     if account is None:
-        raise Unauthenticated(
-            "this link was used already or is too old; ask your administrator for a new one"
-        )
+        raise Unauthenticated("this link was used already or is too old; ask your administrator for a new one")
     return await _begin(account, visit)
 
 
@@ -95,9 +91,7 @@ async def sign_out(request: Request, response: Response) -> None:
     visit = visit_of(request)
     if visit.session_secret is not None:
         await in_thread(visit.house.accounts.end_session, visit.session_secret)
-    response.delete_cookie(
-        visit.house.settings.cookie_name, httponly=True, samesite="lax", secure=visit.secure
-    )
+    response.delete_cookie(visit.house.settings.cookie_name, httponly=True, samesite="lax", secure=visit.secure)
 
 
 def csrf_token(request: HTTPConnection) -> str:

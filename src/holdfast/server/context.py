@@ -22,7 +22,9 @@ from starlette.requests import HTTPConnection
 from holdfast.catalog.accounts import Account, Accounts, Proof
 from holdfast.catalog.attempts import AttemptLedger
 from holdfast.errors import Denied, Unauthenticated
+from holdfast.server.inflow import Inflow
 from holdfast.server.settings import ServerSettings
+from holdfast.server.streams import StreamThreads
 
 if TYPE_CHECKING:
     from holdfast.hold.hold import Hold
@@ -35,12 +37,18 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all requests of one application share. `parts` holds what other modules keep for its lifetime."""
+    """What all requests of one application share. `parts` holds what other modules keep for its lifetime.
+
+    `blocks` are the threads that read blocks of downloads, `intakes` those that take uploads in, one for each
+    upload under way.
+    """
 
     hold: Hold
     accounts: Accounts
     attempts: AttemptLedger
     settings: ServerSettings
+    blocks: StreamThreads
+    intakes: StreamThreads
     parts: dict[type, Any] = field(default_factory=dict)
 
 
@@ -59,12 +67,18 @@ class Visit:
     unconfirmed: Proof | None = None
     session_secret: str | None = None
     refusal: str | None = None
+    inflow: Inflow | None = None
 
 
 def visit_of(request: HTTPConnection) -> Visit:
     """The visit that the guard made for this request."""
     found: Visit = request.scope[SCOPE_KEY]
     return found
+
+
+def house_of(request: HTTPConnection) -> House:
+    """What all requests of this application share."""
+    return visit_of(request).house
 
 
 def hold_of(request: HTTPConnection) -> Hold:
@@ -93,8 +107,7 @@ def require_user(request: HTTPConnection) -> Account:
     visit = visit_of(request)
     if visit.proof is None:
         raise Unauthenticated(
-            visit.refusal
-            or "sign in, or send an API token (holdfast token new EMAIL): Authorization: Bearer TOKEN"
+            visit.refusal or "sign in, or send an API token (holdfast token new EMAIL): Authorization: Bearer TOKEN"
         )
     return visit.proof.account
 

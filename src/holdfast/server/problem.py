@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from holdfast.errors import HoldfastError, Unavailable, outcome
+from holdfast.errors import HoldfastError, NoSpace, QuotaExceeded, Unavailable, outcome
 
 DOCS = "https://holdfast.readthedocs.io/en/latest/reference/"
 RenderError = Callable[[Request, int, str, str], Response]
@@ -74,6 +74,11 @@ class NotFoundHere(HttpProblem):
 def status_of(error: BaseException) -> int:
     """The HTTP status that this error is answered with."""
     return error.status if isinstance(error, HttpProblem) else outcome(error).http_status
+
+
+def is_serious(error: BaseException) -> bool:
+    """Whether an administrator should read about it in the log: a fault of ours or of the storage."""
+    return status_of(error) >= 500 and not isinstance(error, NoSpace | QuotaExceeded | Unavailable | HttpProblem)
 
 
 def title_of(error: BaseException) -> str:
@@ -136,9 +141,7 @@ def answer(request: Request, error: BaseException, render: RenderError | None = 
         if retry_after_s is not None:
             response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
         return response
-    return problem_response(
-        status, detail, title=title, page=page, retry_after_s=retry_after_s, headers=headers
-    )
+    return problem_response(status, detail, title=title, page=page, retry_after_s=retry_after_s, headers=headers)
 
 
 def wants_page(request: Request) -> bool:

@@ -18,7 +18,7 @@ class ServerSettings:
     are accepted from it. `trusted_proxies` are the addresses whose `X-Forwarded-*` headers are believed
     (none by default). `allowed_hosts` refuses requests for any other name. `x_accel_prefix` maps a pool to
     nginx's internal location of its folder. `calls_at_once` bounds the threads for calls into the hold,
-    `streams_at_once` those that read and write blocks of bytes.
+    `blocks_at_once` those that read blocks of downloads, `uploads_at_once` the uploads that are taken in.
     """
 
     public_url: str | None = None
@@ -32,9 +32,11 @@ class ServerSettings:
     upload_lasts_s: int = 7 * 86_400
     uploads_per_owner_max: int = 1000
     body_idle_s: float = 60.0
+    form_fields_bytes_max: int = MIB
     json_bytes_max: int = MIB
     calls_at_once: int = 40
-    streams_at_once: int = 16
+    blocks_at_once: int = 16
+    uploads_at_once: int = 128
 
     @property
     def public_netloc(self) -> str | None:

@@ -1,0 +1,231 @@
+"""The application: routes, and what stands in front of all of them.
+
+    app = create_app(hold)          # an ASGI application; `serve` runs it
+
+From outside to inside: security headers and numbers for every answer; errors as answers; limits for bodies; the
+guard that says who asks; the routes. Nothing in between touches the blocks of a body, so transfers cost what
+the server below costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol, cast
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from holdfast import __version__
+from holdfast.catalog.accounts import Accounts
+from holdfast.catalog.attempts import AttemptLedger
+from holdfast.errors import HoldfastError
+from holdfast.hold.hold import Hold
+from holdfast.server.api import accounts, datasets, docs, events, jobs, operations, pools, service, uploads
+from holdfast.server.api.events import feed_of
+from holdfast.server.auth import Guard
+from holdfast.server.context import House, visit_of
+from holdfast.server.limits import BodyLimit
+from holdfast.server.metrics import Metrics
+from holdfast.server.problem import HttpProblem, RenderError, answer, is_serious, title_of_status
+from holdfast.server.settings import ServerSettings
+from holdfast.server.streams import ClientGone, Lingering, StreamThreads
+
+log = logging.getLogger("holdfast.server")
+
+SENT_ANYWAY_BYTES = 256 * 1024  # so much of a body may be lost in the sockets' buffers without a reset
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+)
+_ROUTERS = (datasets, uploads, pools, operations, jobs, events, accounts, service, docs)
+
+
+class Service(Protocol):
+    """Something that runs as long as the server: jobs and operations, reaping uploads."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def create_app(hold: Hold, *, settings: ServerSettings | None = None, services: Sequence[Service] = ()) -> HoldfastApp:
+    """The ASGI application over a hold. It starts and stops the services, and leaves the hold open."""
+    settings = settings or ServerSettings.of(hold.config)
+    house = House(
+        hold=hold,
+        accounts=Accounts(hold.catalog.db, hold.clock, hold.entropy),
+        attempts=AttemptLedger(hold.catalog.db, hold.clock),
+        settings=settings,
+        blocks=StreamThreads(settings.blocks_at_once, "holdfast-block"),
+        intakes=StreamThreads(settings.uploads_at_once, "holdfast-intake"),
+    )
+    house.parts[Metrics] = Metrics(hold)
+    return HoldfastApp(house, services)
+
+
+class HoldfastApp:
+    """What create_app makes. `api` is the FastAPI application inside; `stop_soon` ends endless answers."""
+
+    def __init__(self, house: House, services: Sequence[Service]) -> None:
+        self.house = house
+        self._services = [*services]
+        self._render: RenderError | None = None
+        self.api = self._make_api()
+        self._inside: ASGIApp = Guard(BodyLimit(self.api, house.settings.json_bytes_max), house)
+        self._metrics: Metrics = house.parts[Metrics]
+
+    def add_service(self, service: Service) -> None:
+        """Something more that is to run as long as the server."""
+        self._services.append(service)
+
+    def stop_soon(self) -> None:
+        """The server is about to stop: end the answers that have no end of their own."""
+        feed_of(self.house).close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        outgoing = _Outgoing(send, self.house.hold.clock.monotonic_s)
+        try:
+            await self._inside(scope, receive, outgoing)
+        except ClientGone:
+            outgoing.status = 499
+        except Exception as error:
+            # what the routes' own handlers did not see: an error of the guard, or one that nobody expected
+            if is_serious(error):
+                log.exception("%s %s failed", scope["method"], scope["path"])
+            if outgoing.started:
+                raise
+            response = self._answer(Request(scope, receive), error)
+            await response(scope, receive, outgoing)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.observe(scope["method"], route, outgoing.status, outgoing.seconds())
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _make_api(self) -> FastAPI:
+        api = FastAPI(
+            title="Holdfast",
+            version=__version__,
+            description="Datasets over all the storage a group has, as one place. Errors are problem+json.",
+            openapi_url="/api/openapi.json",
+            docs_url=None,
+            redoc_url=None,
+            lifespan=self._lifespan,
+            redirect_slashes=False,
+        )
+        for module in _ROUTERS:
+            api.include_router(module.router)
+        if importlib.util.find_spec("holdfast.server.pages") is not None:
+            from holdfast.server import pages
+
+            api.include_router(pages.router)
+            self._render = pages.render_error
+        api.add_exception_handler(HoldfastError, self._handle)
+        api.add_exception_handler(HTTPException, self._handle_framework)
+        api.add_exception_handler(RequestValidationError, self._handle_invalid)
+        return api
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        settings = self.house.settings
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.calls_at_once
+        started: list[Service] = []
+        try:
+            for one in self._services:
+                await anyio.to_thread.run_sync(one.start)
+                started.append(one)
+            yield
+        finally:
+            for one in reversed(started):
+                await anyio.to_thread.run_sync(one.stop)
+            self.house.blocks.close()
+            self.house.intakes.close()
+
+    async def _handle(self, request: Request, error: Exception) -> Response:
+        if is_serious(error):
+            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return self._answer(request, error)
+
+    async def _handle_framework(self, request: Request, error: Exception) -> Response:
+        found = cast("HTTPException", error)
+        kept = request.scope.get("holdfast.problem")  # what broke the reading of the body, if that is what failed
+        if isinstance(kept, HttpProblem):
+            return self._answer(request, kept)
+        detail = _WORDS.get(found.status_code) or str(found.detail)
+        if found.status_code == 405:
+            detail = f"{request.method} is not possible here"
+        problem = HttpProblem(found.status_code, detail, headers=dict(found.headers or {}))
+        return self._answer(request, problem)
+
+    async def _handle_invalid(self, request: Request, error: Exception) -> Response:
+        found = cast("RequestValidationError", error)
+        return self._answer(request, HttpProblem(422, _invalid_words(found)))
+
+    def _answer(self, request: Request, error: BaseException) -> Response:
+        response = answer(request, error, self._render)
+        return Lingering(response) if _is_still_sending(request) else response
+
+
+class _Outgoing:
+    """An answer on its way out: gets the headers that every answer has, and is looked at for the numbers."""
+
+    def __init__(self, send: Send, now_s: Callable[[], float]) -> None:
+        self._send = send
+        self._now_s = now_s
+        self._began_s = now_s()
+        self.status = 0
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self.status = message["status"]
+            given = {name for name, _ in message.get("headers", ())}
+            more = [(name, value) for name, value in _HEADERS if name not in given]
+            message = {**message, "headers": [*message.get("headers", ()), *more]}
+        await self._send(message)
+
+    def seconds(self) -> float:
+        """Since the request's head."""
+        return self._now_s() - self._began_s
+
+
+_WORDS = {404: "there is nothing at this address", 400: "the body cannot be read"}
+
+
+def _invalid_words(error: RequestValidationError) -> str:
+    """What is wrong with a request, in one line for each mistake."""
+    said = []
+    for mistake in error.errors()[:10]:
+        place = [str(part) for part in mistake.get("loc", ())]
+        where = ".".join(place[1:]) or (place[0] if place else "")
+        said.append(f"{where}: {mistake.get('msg', 'is wrong')}")
+    return "; ".join(said) or title_of_status(422)
+
+
+def _is_still_sending(request: Request) -> bool:
+    """Whether the client has probably not sent its whole body, and does not wait for leave to do so."""
+    if request.method not in {"POST", "PUT", "PATCH"}:
+        return False
+    inflow = visit_of(request).inflow if "holdfast" in request.scope else None
+    if inflow is not None and inflow.is_complete:
+        return False
+    length: Any = request.headers.get("content-length")
+    if length is None:
+        return "transfer-encoding" in request.headers
+    return not length.isdigit() or int(length) > SENT_ANYWAY_BYTES

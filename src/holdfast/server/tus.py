@@ -1,0 +1,279 @@
+"""Uploads that can be resumed: what the tus protocol (1.0.0) asks for, without its headers.
+
+`Uploads` announces an upload, adds pieces to it, and turns it into a dataset when its last byte is there. Its
+methods block and are called in threads. `take_piece` adds what comes out of a connection: a piece that is cut
+off counts as far as it came. Two requests never add to one upload at the same time; one that has gone silent
+(its client has lost the connection and comes back by another) gives way to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from blake3 import blake3
+
+from holdfast.catalog.accounts import Account, Accounts
+from holdfast.catalog.base import Dataset, Filter
+from holdfast.catalog.uploads import Upload, UploadLedger
+from holdfast.catalog.writes import no_pool
+from holdfast.errors import HoldfastError, NoSpace, NotFound, StoreError
+from holdfast.hold.hold import Hold
+from holdfast.keys import check_dataset_name
+from holdfast.placement.policy import Request
+from holdfast.server import spool
+from holdfast.server.inflow import Inflow
+from holdfast.server.problem import HttpProblem, NotFoundHere
+from holdfast.server.settings import ServerSettings
+
+FOLDER = "uploads"
+REAPED_AT_ONCE = 100
+SETTLES_S = 1.0  # how long a finished upload may take to be recorded after its file was renamed
+
+
+class Digest(Protocol):
+    """A hash of one piece."""
+
+    def update(self, block: Any, /) -> object: ...
+
+    def digest(self) -> bytes: ...
+
+
+CHECKSUMS: Mapping[str, Callable[[], Digest]] = {
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "blake3": blake3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a client says of a piece: where it begins, and perhaps its checksum (algorithm, digest)."""
+
+    offset_bytes: int
+    checksum: tuple[str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an upload is."""
+
+    upload: Upload
+    offset_bytes: int
+    dataset_id: int | None
+
+
+class Uploads:
+    """All uploads of one hold, in one process."""
+
+    def __init__(self, hold: Hold, accounts: Accounts, settings: ServerSettings) -> None:
+        self._hold = hold
+        self._accounts = accounts
+        self._settings = settings
+        self._hashes = spool.Hashes()
+        self.ledger = UploadLedger(hold.catalog.db, hold.clock)
+
+    def announce(
+        self,
+        account: Account,
+        *,
+        name: str,
+        size_bytes: int,
+        pool: str | None,
+        labels: Mapping[str, str],
+        metadata: str,
+    ) -> Upload:
+        """A new upload, with room for all of it. `NoSpace`, 413 or `QuotaExceeded` come before the first byte."""
+        most = self._settings.upload_bytes_max
+        if most is not None and size_bytes > most:
+            raise HttpProblem(413, f"an upload may have {most} bytes here; this one has {size_bytes}")
+        check_dataset_name(name)
+        chosen = check_room(self._hold, size_bytes, account, pool)
+        failure: StoreError | None = None
+        for folder in self._folders(chosen):
+            upload = self.ledger.add(
+                Upload(
+                    id=self._hold.entropy.token(16), owner=account.email, name=name, size_bytes=size_bytes,
+                    offset_bytes=0, dataset_id=None, created_us=0, touched_us=0, folder=str(folder), pool=pool,
+                    labels=labels, metadata=metadata,
+                ),
+                open_max=self._settings.uploads_per_owner_max,
+            )  # fmt: skip
+            try:
+                spool.create(upload)
+            except StoreError as error:
+                self.ledger.remove(upload.id)
+                failure = error
+                continue
+            return upload
+        raise failure or NoSpace("there is no folder for uploads", operation="upload")
+
+    def find(self, upload_id: str, account: Account) -> Upload:
+        """Somebody's own upload; for everybody else it does not exist."""
+        try:
+            upload = self.ledger.find(upload_id)
+        except NotFound:
+            raise NotFoundHere(f"upload {upload_id[:64]}") from None
+        if upload.owner != account.email and not account.is_admin:
+            raise NotFoundHere(f"upload {upload_id[:64]}")
+        if upload.dataset_id is None and self.expires_us(upload) < self._hold.clock.now_us():
+            raise HttpProblem(410, "this upload has expired; start it again")
+        return upload
+
+    def standing(self, upload: Upload) -> Standing:
+        """How far it is. 410 if its bytes are gone."""
+        if upload.dataset_id is not None:
+            return Standing(upload, upload.size_bytes, upload.dataset_id)
+        try:
+            return Standing(upload, spool.arrived_bytes(upload), None)
+        except HttpProblem as problem:
+            return self._after_all(upload, problem)
+
+    def take_piece(
+        self, upload: Upload, announced: Announced, stream: Inflow, on_held: Callable[[], object]
+    ) -> Standing:
+        """Add what comes to an upload; when that was the last of it, store it. 409 for another offset than what
+        has arrived, 460 for a wrong checksum (then nothing of the piece is kept). `on_held` is called when
+        nobody else can add to it any more."""
+        if upload.dataset_id is not None:
+            _check_offset(announced.offset_bytes, upload.size_bytes)
+            return Standing(upload, upload.size_bytes, upload.dataset_id)
+        try:
+            with spool.Piece(upload, self._hashes) as piece:
+                on_held()
+                _check_offset(announced.offset_bytes, piece.offset_bytes)
+                try:
+                    self._append(piece, announced, stream)
+                finally:
+                    self.ledger.progressed(upload.id, piece.offset_bytes)
+                if piece.offset_bytes < upload.size_bytes:
+                    return Standing(upload, piece.offset_bytes, None)
+                return Standing(upload, upload.size_bytes, self._store(piece).id)
+        except HttpProblem as problem:
+            if problem.status != 410:
+                raise
+            return self._after_all(upload, problem)
+
+    def drop(self, upload: Upload) -> None:
+        """Delete an upload and what has arrived of it. A dataset that it became stays."""
+        if upload.dataset_id is None:
+            try:
+                with spool.Piece(upload, self._hashes) as piece:
+                    piece.unlink()
+            except HttpProblem as problem:
+                if problem.status != 410:
+                    raise
+        self.ledger.remove(upload.id)
+
+    def expires_us(self, upload: Upload) -> int:
+        """When it goes away unless something is added to it."""
+        return upload.touched_us + self._settings.upload_lasts_s * 1_000_000
+
+    def reap(self) -> int:
+        """Take away what has expired; how many."""
+        before_us = self._hold.clock.now_us() - self._settings.upload_lasts_s * 1_000_000
+        reaped = 0
+        for upload in self.ledger.stale(before_us, REAPED_AT_ONCE):
+            try:
+                self.drop(upload)
+            except HoldfastError:
+                continue  # somebody is at work on it, or its disk is away: next time
+            reaped += 1
+        return reaped
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _append(self, piece: spool.Piece, announced: Announced, stream: Inflow) -> None:
+        begin = piece.offset_bytes
+        left = piece.upload.size_bytes - begin
+        if announced.checksum is None:
+            piece.append(stream, most_bytes=left)
+            return
+        algorithm, expected = announced.checksum
+        digest = CHECKSUMS[algorithm]()
+        right = False
+        try:
+            piece.append(stream, most_bytes=left, watch=digest.update)
+            right = digest.digest() == expected
+        finally:
+            if not right:
+                piece.cut(begin)  # what cannot be checked does not count
+        if not right:
+            raise HttpProblem(460, f"the {algorithm} of the piece is not the one announced; send the piece again")
+
+    def _store(self, piece: spool.Piece) -> Dataset:
+        upload = piece.upload
+        checksum = piece.checksum()
+        self.ledger.whole(upload, checksum)
+        dataset = self._hold.adopt_file(
+            spool.path_of(upload), name=upload.name, owner=upload.owner, pool=upload.pool,
+            preferred=self._preferred(upload.owner), labels=upload.labels, checksum=checksum,
+        )  # fmt: skip
+        self.ledger.finished(upload.id, dataset.id)
+        return dataset
+
+    def _preferred(self, email: str) -> str | None:
+        try:
+            return self._accounts.find_email(email).preferred_pool
+        except HoldfastError:
+            return None
+
+    def _after_all(self, upload: Upload, problem: HttpProblem) -> Standing:
+        """The file is not there: perhaps it has become a dataset meanwhile, or just before a crash."""
+        upload = self.ledger.find(upload.id)
+        if upload.dataset_id is None and upload.checksum is not None:
+            self._hold.clock.sleep(SETTLES_S)
+            upload = self.ledger.find(upload.id)
+        if upload.dataset_id is None and upload.checksum is not None:
+            for dataset in self._hold.datasets(Filter(owner=upload.owner, limit=500)):
+                if dataset.checksum == upload.checksum and dataset.created_us >= upload.created_us:
+                    self.ledger.finished(upload.id, dataset.id)
+                    return Standing(upload, upload.size_bytes, dataset.id)
+        if upload.dataset_id is None:
+            for pool in self._hold.poolset:
+                if pool.driver is not None and getattr(pool.driver, "root", None) == upload.folder:
+                    pool.driver.usage()  # `Unavailable` if the disk, and not the file, is away
+            raise problem
+        return Standing(upload, upload.size_bytes, upload.dataset_id)
+
+    def _folders(self, object_store_id: str) -> list[Path]:
+        """Where the bytes may gather: beside where they will probably stay, else in the state directory."""
+        own = self._hold.state_dir / FOLDER
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pool = self._hold.poolset.get(object_store_id)
+        root = getattr(pool.driver, "root", None) if pool is not None else None
+        if root is None or os.stat(own).st_dev == _device(root):
+            return [own]
+        return [Path(root), own]
+
+
+def check_room(hold: Hold, size_bytes: int, account: Account, pool: str | None) -> str:
+    """The pool that would be chosen now; `NoSpace` or `Unavailable` if there is none, before anything came."""
+    choices = hold.explain_put(
+        size_bytes, owner=account.email, pool=pool, preferred=None if pool else account.preferred_pool
+    )
+    if pool is not None:
+        hold.poolset.configured(pool)
+    if not choices or not choices[0].possible:
+        raise no_pool(Request(size_bytes, account.email, pool), choices)
+    return choices[0].object_store_id
+
+
+def _check_offset(announced: int, arrived: int) -> None:
+    if announced != arrived:
+        raise HttpProblem(
+            409, f"{arrived} bytes have arrived, but the piece begins at {announced}; go on at {arrived}",
+            headers={"Upload-Offset": str(arrived)},
+        )  # fmt: skip
+
+
+def _device(root: str) -> int:
+    try:
+        return os.stat(root).st_dev
+    except OSError:
+        return -1
