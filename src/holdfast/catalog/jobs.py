@@ -131,7 +131,6 @@ class JobLedger:
         self._forget_folder = db.statement(update(_JOB).where(this).values(folder=None))
         self._with_folder = db.statement(
             select(*COLUMNS)
-            .where(_JOB.c.state.in_(list(OVER)))
             .where(_JOB.c.folder.is_not(None))
             .where(_JOB.c.finished_us <= bindparam("before"))
             .where(_JOB.c.id > bindparam("after"))

@@ -163,7 +163,7 @@ class OperationLedger:
         self._same = db.statement(
             select(*_COLUMNS)
             .where(_OPERATION.c.kind == bindparam("kind"))
-            .where(_OPERATION.c.state.in_(["running", "paused"]))
+            .where(_OPERATION.c.finished_us.is_(None))
             .where(_OPERATION.c.parameters == bindparam("parameters"))
             .order_by(_OPERATION.c.id.desc())
             .limit(1)

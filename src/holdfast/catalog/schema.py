@@ -6,7 +6,7 @@ structures are JSON texts. So a row needs no converting and a statement runs as 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects import postgresql
 
 HEAD = "0001"  # the migration that these tables correspond to
@@ -48,6 +48,8 @@ pool = Table(
     _whole("created_us"),
 )
 
+_MADE_BY_A_JOB = text("job_id IS NOT NULL")
+
 dataset = Table(
     "dataset",
     metadata,
@@ -74,6 +76,7 @@ dataset = Table(
     Index("dataset_by_owner", "owner", "hidden", "id"),
     Index("dataset_by_state", "state", "id"),
     Index("dataset_by_name", "name_key", "id"),
+    Index("dataset_by_job", "job_id", sqlite_where=_MADE_BY_A_JOB, postgresql_where=_MADE_BY_A_JOB),
 )
 
 replica = Table(

@@ -56,7 +56,7 @@ class Operations:
         `NotFound` for parameters that make no sense.
         """
         operation = self._kind(kind)
-        known = self.hold.catalog.reservations.unfinished(kind, parameters)
+        known = self.ledger.unfinished(kind, parameters)
         if known is not None:
             return self.ledger.resume(known.id, actor) if known.state == "paused" else known
         plan = operation.plan(self._hold, parameters)
