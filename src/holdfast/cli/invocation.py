@@ -142,9 +142,9 @@ class Invocation:
         """Something worth knowing that is not the answer: to stderr."""
         sys.stderr.write(text + "\n")
 
-    def progress(self, title: str, total_bytes: int | None) -> progress.Progress:
-        """Progress of long work, in bytes."""
-        return progress.start(self.progress_mode, title, total_bytes)
+    def progress(self, title: str, total: int | None, unit: progress.Unit = "bytes") -> progress.Progress:
+        """Progress of long work, in bytes or in objects."""
+        return progress.start(self.progress_mode, title, total, unit)
 
 
 CommandFunction = Callable[..., int | None]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 Mode = Literal["auto", "plain", "none"]
+Unit = Literal["bytes", "objects"]
 LINE_EVERY_S = 2.0
 
 
@@ -36,12 +37,12 @@ class Progress(Protocol):
     ) -> None: ...
 
 
-def start(mode: Mode, title: str, total_bytes: int | None) -> Progress:
-    """Progress in bytes, in the way that `mode` asks for."""
+def start(mode: Mode, title: str, total: int | None, unit: Unit = "bytes") -> Progress:
+    """Progress in bytes or in objects, in the way that `mode` asks for."""
     if mode == "plain":
-        return _Lines(title, total_bytes, SystemClock())
+        return _Lines(title, total, unit, SystemClock())
     if mode == "auto" and sys.stderr.isatty():
-        return _Bar(title, total_bytes)
+        return _Bar(title, total, unit)
     return _Silence()
 
 
@@ -58,9 +59,10 @@ class _Silence(AbstractContextManager["_Silence"]):
 class _Lines:
     """A line at the start, every two seconds, and at the end."""
 
-    def __init__(self, title: str, total: int | None, clock: Clock) -> None:
+    def __init__(self, title: str, total: int | None, unit: Unit, clock: Clock) -> None:
         self._title = title
         self._total = total
+        self._unit = unit
         self._done = 0
         self._note = ""
         self._clock = clock
@@ -83,15 +85,18 @@ class _Lines:
     ) -> None:
         if kind is None:
             took = self._clock.monotonic_s() - self._began_s
-            self._say(f"{render.size(self._done)} done in {took:.1f} s{self._noted()}")
+            self._say(f"{self._words(self._done)} done in {took:.1f} s{self._noted()}")
         else:
             self._say(f"stopped at {self._standing()}")
 
     def _standing(self) -> str:
         if self._total is None:
-            return f"{render.size(self._done)}{self._noted()}"
+            return f"{self._words(self._done)}{self._noted()}"
         part = 100 if not self._total else int(100 * self._done / self._total)
-        return f"{render.size(self._done)} of {render.size(self._total)} ({part}%){self._noted()}"
+        return f"{self._words(self._done)} of {self._words(self._total)} ({part}%){self._noted()}"
+
+    def _words(self, number: int) -> str:
+        return render.size(number) if self._unit == "bytes" else f"{number:,}"
 
     def _noted(self) -> str:
         return f", {self._note}" if self._note else ""
@@ -104,9 +109,10 @@ class _Lines:
 class _Bar:
     """A bar with rate and time left. It goes away when the work is done."""
 
-    def __init__(self, title: str, total: int | None) -> None:
+    def __init__(self, title: str, total: int | None, unit: Unit) -> None:
         self._title = title
         self._total = total
+        self._unit = unit
         self._rich: RichProgress | None = None
         self._task: TaskID | None = None
 
@@ -115,23 +121,18 @@ class _Bar:
             self._rich.update(self._task, completed=done, total=total or self._total, note=note)
 
     def __enter__(self) -> Self:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
 
-        self._rich = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", markup=False),
+        amount: tuple[bars.ProgressColumn, ...] = (bars.MofNCompleteColumn(),)
+        if self._unit == "bytes":
+            amount = (bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn())
+        self._rich = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            *amount,
+            bars.TimeRemainingColumn(compact=True),
+            bars.TextColumn("{task.fields[note]}", markup=False),
             console=Console(stderr=True),
             transient=True,
         )

@@ -1,0 +1,341 @@
+"""scrub, reconcile, reap; ops and op ...: durable work over everything that is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast.cli import render, words
+from holdfast.cli.commands.storing import ACTOR
+from holdfast.cli.failure import UsageError
+from holdfast.cli.invocation import Invocation, command
+
+if TYPE_CHECKING:
+    from holdfast.catalog.operations import OperationRow
+    from holdfast.hold.hold import Hold
+    from holdfast.operations.runner import Operations
+
+LIMIT_MAX = 1000
+CONCURRENCY_MAX = 64
+FAILURES_SHOWN = 100
+FINDINGS = ("Corrupt", "NotFound", "Unavailable")  # what an exit code tells first
+
+OperationArgument = Annotated[str, typer.Argument(metavar="ID", help="The operation's id.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
+RateOption = Annotated[
+    str | None, typer.Option("--limit-rate", metavar="RATE", help="At most so many bytes a second: 100MiB/s.")
+]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, max=CONCURRENCY_MAX, help="So many datasets side by side."),
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Begin it and print its id; a server or worker runs it.")]
+OnePoolOption = Annotated[str | None, typer.Option("--pool", metavar="ID", help="Only this pool.")]
+
+
+@command(example="holdfast scrub --pool olddata --limit-rate 100MiB/s")
+def scrub(
+    call: Invocation,
+    *,
+    pool: OnePoolOption = None,
+    dry_run: DryRunOption = False,
+    limit_rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
+    detach: DetachOption = False,
+) -> int:
+    """Read every stored byte and compare it with its checksum.
+
+    Marks what is damaged or missing, gives adopted datasets their checksum. Changes and deletes no stored
+    byte. Ends with 5 if something is damaged, with 3 if something is missing.
+    """
+    return _operate(call, "scrub", _asked(pool, limit_rate, concurrency), dry_run=dry_run, detach=detach)
+
+
+@command(example="holdfast reconcile --dry-run\nholdfast reconcile --adopt --pool olddata")
+def reconcile(
+    call: Invocation,
+    *,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Record what lies there and is not known.")] = False,
+    pool: OnePoolOption = None,
+    dry_run: DryRunOption = False,
+    limit_rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
+    detach: DetachOption = False,
+) -> int:
+    """Compare the catalog with what lies in the pools.
+
+    Names what is recorded and not there, and what lies there and is not recorded. Deletes nothing.
+    """
+    parameters = _asked(pool, limit_rate, concurrency) | ({"adopt": True} if adopt else {})
+    return _operate(call, "reconcile", parameters, dry_run=dry_run, detach=detach)
+
+
+@command(example="holdfast reap --dry-run\nholdfast reap --grace 0s")
+def reap(
+    call: Invocation,
+    *,
+    grace: Annotated[
+        str | None,
+        typer.Option("--grace", metavar="TIME", help="How long what is retired stays. Else as the document says."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    limit_rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
+    detach: DetachOption = False,
+) -> int:
+    """Take away what is retired, and what dead processes left.
+
+    Purges removed datasets whose time is over, too. What a living process or a reader still needs stays.
+    """
+    parameters = _asked(None, limit_rate, concurrency)
+    if grace is not None:
+        parameters["grace_s"] = words.duration_s(grace, "--grace")
+    return _operate(call, "reap", parameters, dry_run=dry_run, detach=detach)
+
+
+def _asked(pool: str | None, limit_rate: str | None, concurrency: int | None) -> dict[str, Any]:
+    asked = {
+        "pool": pool,
+        "limit_rate_bytes_s": None if limit_rate is None else words.rate_bytes_s(limit_rate, "--limit-rate"),
+        "concurrency": concurrency,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _operate(call: Invocation, kind: str, parameters: dict[str, Any], *, dry_run: bool, detach: bool) -> int:
+    if dry_run and detach:
+        raise UsageError("--dry-run begins nothing that could be detached; give one of the two")
+    with call.hold() as hold:
+        if parameters.get("pool") is not None:
+            hold.poolset.configured(parameters["pool"])
+        operations = _operations(hold)
+        if dry_run:
+            plan = operations.plan(kind, parameters)
+            call.answer(plan, *_plan_blocks(plan))
+            return 0
+        row = operations.submit(kind, parameters, actor=ACTOR)
+        if detach:
+            call.answer(operations.to_json(row), str(row.id))
+            return 0
+        return _run(call, operations, row)
+
+
+def _run(call: Invocation, operations: Operations, row: OperationRow) -> int:
+    unit: Any = "bytes" if row.bytes_total else "objects"
+    total = row.bytes_total or row.objects_total or None
+    try:
+        with call.progress(row.kind.capitalize(), total, unit) as progress:
+
+            def show(now: OperationRow) -> None:
+                done = now.bytes_done if unit == "bytes" else now.objects_done
+                progress.update(done, note="" if unit == "objects" else f"{now.objects_done:,} datasets")
+
+            row = operations.run(row.id, on_progress=show)
+    except KeyboardInterrupt:
+        call.remark(f"operation {row.id} was left where it is; the same command goes on with it")
+        raise
+    shape = operations.to_json(row, failures=FAILURES_SHOWN)
+    call.answer(shape, *_summary(shape))
+    return _exit_code(row, shape)
+
+
+def _exit_code(row: OperationRow, shape: dict[str, Any]) -> int:
+    from holdfast import errors
+
+    if row.state != "done":
+        ended = errors.Cancelled("") if row.state in ("cancelled", "paused") else errors.OperationError("")
+        return errors.outcome(ended).exit_code
+    found = {failure["error"] for failure in shape["failures"]}
+    for name in FINDINGS:
+        if name in found:
+            return errors.outcome(getattr(errors, name)("")).exit_code
+    return 0
+
+
+def _plan_blocks(plan: dict[str, Any]) -> list[render.Block]:
+    head = f"{plan['kind']} would look at {render.count(plan['objects'], 'object')}, {render.size(plan['bytes'])}"
+    if plan["seconds_estimate"] is not None:
+        head += f", in about {render.span(plan['seconds_estimate'])}"
+    rows = [
+        (direction, render.clean(name), f"{amount['objects']:,}", render.size(amount["bytes"]))
+        for direction in ("from", "to")
+        for name, amount in plan[direction].items()
+    ]
+    columns = (
+        render.Column(""),
+        render.Column("POOL", wide=True),
+        render.Column("OBJECTS", "right"),
+        render.Column("BYTES", "right"),
+    )
+    blockers = [
+        ("" if blocker["dataset"] is None else str(blocker["dataset"]), render.clean(blocker["why"]))
+        for blocker in plan["blockers"]
+    ]
+    not_done = (render.Column("DATASET", "right"), render.Column("NOT DONE, BECAUSE", wide=True))
+    return [head, render.Table(columns, rows), render.Table(not_done, blockers)]
+
+
+def _summary(shape: dict[str, Any]) -> list[render.Block]:
+    head = f"{shape['kind']} {shape['id']} {shape['state']}: {render.count(shape['objects_done'], 'object')}"
+    if shape["bytes_done"]:
+        head += f", {render.size(shape['bytes_done'])}"
+    counts = [f"{name.replace('_', ' ')} {_number(name, number)}" for name, number in shape["result"].items()]
+    blocks: list[render.Block] = [head + "".join(f", {words_of}" for words_of in counts)]
+    if shape["state"] == "failed" and shape["note"]:
+        blocks.append(render.clean(shape["note"]))
+    return [*blocks, _failures(shape)]
+
+
+def _number(name: str, number: int) -> str:
+    return render.size(number) if name.endswith("_bytes") else f"{number:,}"
+
+
+def _failures(shape: dict[str, Any]) -> render.Table:
+    rows = [
+        (
+            render.clean(str(failure["dataset"])),
+            render.clean(failure.get("object_store_id") or ""),
+            failure["error"],
+            render.clean(failure["why"]),
+        )
+        for failure in shape["failures"]
+    ]
+    columns = (
+        render.Column("DATASET"),
+        render.Column("POOL"),
+        render.Column("FOUND"),
+        render.Column("WHY", wide=True),
+    )
+    return render.Table(columns, rows)
+
+
+@command(example="holdfast ops --state running")
+def ops(
+    call: Invocation,
+    *,
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", metavar="STATE", help="Only running, paused, done, failed or cancelled ones; or DIR."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
+    after: Annotated[int | None, typer.Option("--after", metavar="ID", help="Go on behind this one.")] = None,
+) -> None:
+    """List operations, newest first."""
+    from holdfast.catalog.operations import OPERATION_STATES
+
+    wanted, folder = words.state_or_folder(state or [], OPERATION_STATES, "holdfast ops")
+    with call.in_state(folder).hold() as hold:
+        operations = _operations(hold)
+        shapes = [operations.to_json(row) for row in operations.list(state=wanted, limit=limit, after=after)]
+        now_us = hold.clock.now_us()
+        empty = "No operation is like that." if wanted or after else "No operations yet. Try: holdfast scrub"
+        call.answer(shapes, render.Table(_COLUMNS, [_row(shape, now_us) for shape in shapes], empty))
+    if len(shapes) == limit and not call.as_json:
+        call.remark(f"There may be more: --after {shapes[-1]['id']}")
+
+
+_COLUMNS = (
+    render.Column("ID", "right"),
+    render.Column("KIND"),
+    render.Column("STATE"),
+    render.Column("OBJECTS", "right"),
+    render.Column("BYTES", "right"),
+    render.Column("FAILURES", "right"),
+    render.Column("BY", wide=True),
+    render.Column("CREATED"),
+)
+
+
+def _row(shape: dict[str, Any], now_us: int) -> tuple[str, ...]:
+    return (
+        str(shape["id"]),
+        shape["kind"],
+        shape["state"],
+        f"{shape['objects_done']:,} of {shape['objects_total']:,}",
+        render.size(shape["bytes_done"]),
+        str(len(shape["failures"])) if len(shape["failures"]) < FAILURES_SHOWN else f"{FAILURES_SHOWN}+",
+        render.clean(shape["actor"] or ""),
+        render.ago(render.microseconds(shape["created"]), now_us),
+    )
+
+
+@command(example="holdfast op show 3")
+def op_show(call: Invocation, operation: OperationArgument) -> None:
+    """Print an operation's progress and what it found."""
+    with call.hold() as hold:
+        operations = _operations(hold)
+        shape = operations.to_json(operations.get(operation), failures=LIMIT_MAX)
+        call.answer(shape, *_card(shape, hold.clock.now_us()))
+
+
+def _card(shape: dict[str, Any], now_us: int) -> list[render.Block]:
+    parameters = ", ".join(f"{name}={value}" for name, value in shape["parameters"].items())
+    rate, eta = shape["rate_bytes_s"], shape["eta_s"]
+    pairs = [
+        ("Operation", str(shape["id"])),
+        ("Kind", shape["kind"]),
+        ("State", shape["state"] + (f", asked to {shape['wanted']}" if shape["wanted"] else "")),
+        ("Asked for", render.clean(parameters)),
+        ("Objects", f"{shape['objects_done']:,} of {shape['objects_total']:,}"),
+        ("Bytes", f"{render.size(shape['bytes_done'])} of {render.size(shape['bytes_total'])}"),
+        ("Rate", f"{render.size(rate)}/s" if rate else ""),
+        ("Time left", render.span(eta) if eta is not None else ""),
+        *((name.replace("_", " ").capitalize(), _number(name, number)) for name, number in shape["result"].items()),
+        ("Note", render.clean(shape["note"] or "")),
+        ("Begun by", render.clean(shape["actor"] or "")),
+        ("Created", render.ago(render.microseconds(shape["created"]), now_us)),
+        ("Finished", render.ago(render.microseconds(shape["finished"]), now_us) if shape["finished"] else ""),
+    ]
+    blocks: list[render.Block] = [render.Fields([pair for pair in pairs if pair[1]])]
+    if shape["failures"]:
+        blocks += ["", _failures(shape)]
+    return blocks
+
+
+@command(example="holdfast op pause 3")
+def op_pause(call: Invocation, operation: OperationArgument) -> None:
+    """Let an operation stop after the step it is at."""
+    with call.hold() as hold:
+        _answer(call, hold, _operations(hold).pause(operation, actor=ACTOR))
+
+
+@command(example="holdfast op resume 3")
+def op_resume(
+    call: Invocation,
+    operation: OperationArgument,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the work to a server or worker.")] = False,
+) -> int:
+    """Take an operation up where it was.
+
+    Runs it here, with progress, as the command did that began it.
+    """
+    with call.hold() as hold:
+        operations = _operations(hold)
+        row = operations.resume(operation, actor=ACTOR)
+        if detach:
+            _answer(call, hold, row)
+            return 0
+        return _run(call, operations, row)
+
+
+@command(example="holdfast op cancel 3")
+def op_cancel(call: Invocation, operation: OperationArgument) -> None:
+    """Stop an operation for good.
+
+    What it has done stays done.
+    """
+    with call.hold() as hold:
+        _answer(call, hold, _operations(hold).cancel(operation, actor=ACTOR))
+
+
+def _answer(call: Invocation, hold: Hold, row: OperationRow) -> None:
+    words_of = f"is asked to {row.wanted}" if row.wanted else f"is {row.state}"
+    call.answer(_operations(hold).to_json(row), f"operation {row.id} ({row.kind}) {words_of}")
+
+
+def _operations(hold: Hold) -> Operations:
+    from holdfast.operations.runner import Operations
+
+    return Operations(hold)
