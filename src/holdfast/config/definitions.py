@@ -106,7 +106,5 @@ def resolve_type(word: str | None, spot: Spot, problems: ProblemLog, spelling: S
     elif name == "pulsar":
         problems.error(spot, "type pulsar: Galaxy itself does not have this type any more", example)
     else:
-        problems.error(
-            spot, f"no type of store is called {name[:60]!r}; there are {', '.join(known)}", example
-        )
+        problems.error(spot, f"no type of store is called {name[:60]!r}; there are {', '.join(known)}", example)
     return None

@@ -24,6 +24,7 @@ from holdfast.config.values import Kind
 
 EXTRA_DIR_TYPES = ("job_work", "temp")
 ITEMS_MAX = 1000
+PATH_CHARS_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +100,26 @@ def refuse_placeholder(text: str) -> None:
 
 def read_path(text: str, spot: Spot, reading: Reading) -> str:
     """An absolute path. Relative ones mean the folder of the file that they stand in."""
-    word = text.strip()
-    if not word:
+    if not text.strip():
         raise BadValue("is empty", "/data2")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in word):
-        raise BadValue(f"{shorten(word)!r} holds a control character", "/data2")
-    if word.startswith("~"):
+    if len(text) > PATH_CHARS_MAX:
+        raise BadValue(f"has {len(text)} characters; {PATH_CHARS_MAX} are allowed", "/data2")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise BadValue(f"{shorten(text)!r} holds a control character", "/data2")
+    if text.startswith("~"):
+        raise BadValue(f"{shorten(text)!r}: ~ is not replaced here", f"/home/you{text[1:] if text[1:2] == '/' else ''}")
+    if "${" in text:
+        message = f"{shorten(text)!r} is taken as it stands: ${{…}} is not replaced"
+        reading.problems.warn(spot, message, "the path itself")
+    path = "/" + os.path.normpath(os.path.join(reading.folder, text)).lstrip("/")
+    if text != text.strip() or path != path.strip():
         raise BadValue(
-            f"{shorten(word)!r}: ~ is not replaced here", f"/home/you{word[1:] if word[1:2] == '/' else ''}"
+            f"{shorten(text)!r} begins or ends with a blank", path.strip() if text == text.strip() else text.strip()
         )
-    if "${" in word:
-        reading.problems.warn(
-            spot, f"{shorten(word)!r} is taken as it stands: ${{…}} is not replaced", "the path itself"
-        )
-    path = os.path.normpath(os.path.join(reading.folder, word))
-    path = "/" + path.lstrip("/")
     if path == "/":
         raise BadValue("is the root of the whole file system", "/data2")
-    if not os.path.isabs(word) and reading.spelling != "holdfast":
-        message = (
-            f"a relative path: here it means {path}; Galaxy takes it from the folder that it was started in"
-        )
+    if not os.path.isabs(text) and reading.spelling != "holdfast":
+        message = f"a relative path: here it means {path}; Galaxy takes it from the folder that it was started in"
         reading.problems.note(spot, message, "an absolute path")
     return path
 
@@ -158,9 +158,7 @@ def _extra_dirs(node: Node, spot: Spot, reading: Reading) -> FrozenMapping[str] 
             continue
         if type_name not in EXTRA_DIR_TYPES:
             guess = nearest(type_name, EXTRA_DIR_TYPES) or "job_work"
-            reading.problems.warn(
-                path_node.spot, f"nothing uses an extra folder of type {type_name[:60]!r}", guess
-            )
+            reading.problems.warn(path_node.spot, f"nothing uses an extra folder of type {type_name[:60]!r}", guess)
         try:
             if not isinstance(path_node, TextNode) or path_node.text is None:
                 raise BadValue(f"{type_name} takes a path, not {describe(path_node)}", "/data2/job_work_dir")
@@ -185,9 +183,7 @@ def _pairs(node: Node, spot: Spot, reading: Reading) -> list[tuple[str, Node]]:
                 if reading.spelling == "galaxy-xml"
                 else "{type: job_work, path: /data2/job_work_dir}"
             )
-            reading.problems.error(
-                item.spot, "an extra folder has a type and a path, and nothing else", instead
-            )
+            reading.problems.error(item.spot, "an extra folder has a type and a path, and nothing else", instead)
         else:
             pairs.append((type_node.text.strip(), path_node))
     return pairs
@@ -199,9 +195,7 @@ def _records(node: Node, key: Key, spot: Spot, reading: Reading) -> tuple[Frozen
     records = []
     for item in _items(node, key.kind.words, spot, reading):
         entries: tuple[Entry, ...] = item.entries if isinstance(item, MapNode) else ()
-        values: dict[str, object] = {
-            each.name: each.default for each in key.records if each.default is not None
-        }
+        values: dict[str, object] = {each.name: each.default for each in key.records if each.default is not None}
         for entry in entries:
             place = places.get(entry.name)
             if place is None:
@@ -227,9 +221,7 @@ def _texts(node: Node, spot: Spot, reading: Reading) -> tuple[str, ...] | None:
 
 def _table(node: Node, spot: Spot, reading: Reading) -> FrozenMapping[str] | None:
     if not isinstance(node, MapNode):
-        reading.problems.error(
-            spot, f"takes a text for each name, not {describe(node)}", "{newdata: /_newdata/}"
-        )
+        reading.problems.error(spot, f"takes a text for each name, not {describe(node)}", "{newdata: /_newdata/}")
         return None
     found: dict[str, str] = {}
     for entry in node.entries:
@@ -244,18 +236,14 @@ def _has_effect(definition: Definition, said: Said, reading: Reading) -> bool:
     key = said.key
     why = key.no_effect or (key.no_effect_in_yaml if reading.spelling == "galaxy-yaml" else "")
     if not why and key.effect_below is not None and definition.parent not in key.effect_below:
-        place = (
-            f"below a {definition.parent} router" if definition.parent != ROOT else "at the root of the tree"
-        )
+        place = f"below a {definition.parent} router" if definition.parent != ROOT else "at the root of the tree"
         why = f"{key.name} means nothing {place}"
     if not why:
         return True
     zero = isinstance(said.node, TextNode) and (said.node.text or "").strip() in ("0", "0.0")
     if key.name == "weight" and zero:
         message = f"has no effect: {why}, so new datasets come here too"
-        reading.problems.warn(
-            said.spot, message, "nothing here; holdfast pool set ID --state read-only does it"
-        )
+        reading.problems.warn(said.spot, message, "nothing here; holdfast pool set ID --state read-only does it")
     else:
         reading.problems.note(said.spot, f"has no effect: {why}")
     return False
@@ -270,11 +258,7 @@ def _compare_with_galaxy(definition: Definition, said: Said, value: object, read
             proper = key.spell(reading.spelling, key.kind.example)
             reading.problems.note(said.spot, "Galaxy does not look at this here; Holdfast does", proper)
         return
-    whose = (
-        "does not look at this here; Holdfast does"
-        if key.galaxy
-        else "passes over this; it is Holdfast's own"
-    )
+    whose = "does not look at this here; Holdfast does" if key.galaxy else "passes over this; it is Holdfast's own"
     message = f"Galaxy {whose}"
     if key.caution and value != key.default:
         reading.problems.warn(said.spot, f"{message}. Beware: {key.caution}")

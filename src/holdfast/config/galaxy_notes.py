@@ -39,18 +39,14 @@ def _note_limits(router: Definition, problems: ProblemLog) -> None:
             )
             problems.note(router.spot, message, "a limit for the whole router, or for each pool")
     elif any(child.is_router for child in router.children):
-        message = (
-            "Galaxy stops watching how full its stores are when one of them is a router; Holdfast does not"
-        )
+        message = "Galaxy stops watching how full its stores are when one of them is a router; Holdfast does not"
         problems.note(router.spot, message)
 
 
 def _note_distributed_children(router: Definition, problems: ProblemLog) -> None:
     for child in router.children:
         if child.type_name == "distributed":
-            message = (
-                "distributed in distributed: Galaxy loses what it writes here at once; Holdfast does not"
-            )
+            message = "distributed in distributed: Galaxy loses what it writes here at once; Holdfast does not"
             problems.note(child.spot, message)
         elif child.type_name == "hierarchical":
             message = (
@@ -60,9 +56,7 @@ def _note_distributed_children(router: Definition, problems: ProblemLog) -> None
             problems.note(child.spot, message)
         weight = child.fields.get("weight")
         if isinstance(weight, float):
-            problems.note(
-                child.key_spot("weight"), f"Galaxy takes whole weights only; Holdfast takes {weight}"
-            )
+            problems.note(child.key_spot("weight"), f"Galaxy takes whole weights only; Holdfast takes {weight}")
         if "weight" not in child.said and child.spelling == "galaxy-yaml":
             problems.note(child.spot, "has no weight: Galaxy cannot load this; Holdfast takes 1", "weight: 1")
 
@@ -76,13 +70,9 @@ def _note_hierarchical_children(router: Definition, problems: ProblemLog) -> Non
             if said is None or own == router.fields.get(name, default):
                 continue
             if name == "private" and child.spelling == "galaxy-xml":
-                message = (
-                    "Galaxy takes private from the hierarchical store alone; Holdfast takes it from here"
-                )
+                message = "Galaxy takes private from the hierarchical store alone; Holdfast takes it from here"
             elif child.spelling == "galaxy-yaml":
-                message = (
-                    f"Galaxy refuses a {name} that differs from the hierarchical store's; Holdfast takes it"
-                )
+                message = f"Galaxy refuses a {name} that differs from the hierarchical store's; Holdfast takes it"
             else:
                 continue
             problems.note(said.spot, message)
@@ -92,9 +82,7 @@ def _note_cache(pool: Definition, problems: ProblemLog) -> None:
     if pool.spelling == "galaxy-xml" and "extra_dirs" not in pool.said:
         message = "has no extra_dir: Galaxy cannot load this; Holdfast needs none"
         problems.note(pool.spot, message, '<extra_dir type="job_work" path="…"/>')
-    unbounded = "cache.size_bytes" in pool.said or (
-        pool.spelling == "galaxy-xml" and "cache.path" in pool.said
-    )
+    unbounded = "cache.size_bytes" in pool.said or (pool.spelling == "galaxy-xml" and "cache.path" in pool.said)
     if unbounded and "cache.size_bytes" not in pool.fields:
         spot = pool.key_spot("cache.size_bytes" if "cache.size_bytes" in pool.said else "cache.path")
         message = (

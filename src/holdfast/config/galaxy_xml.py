@@ -23,9 +23,7 @@ def define_from_xml(root: Element, problems: ProblemLog) -> Definition | None:
     """The tree that the root element means, or None where that has been reported."""
     if root.get("type") is None and next(root.named("backend"), None) is not None:
         message = "a legacy file (distributed_object_store_config_file): its root plays <backends>"
-        problems.note(
-            root.spot(), message, '<object_store type="distributed"><backends>…</backends></object_store>'
-        )
+        problems.note(root.spot(), message, '<object_store type="distributed"><backends>…</backends></object_store>')
         definition = Definition("distributed", "galaxy-xml", root.spot())
         _Reader(problems).backends(root, definition, "the root", 1)
         return definition
@@ -76,9 +74,7 @@ class _Reader:
         for attribute in backends.attributes.values():
             self._attribute(backends, "backends", attribute, definition, places=places, name=name)
         if depth > DEPTH_MAX:
-            self._problems.error(
-                backends.spot(f"{name}, <backends>"), f"routers nest at most {DEPTH_MAX} deep"
-            )
+            self._problems.error(backends.spot(f"{name}, <backends>"), f"routers nest at most {DEPTH_MAX} deep")
             return
         stores = 0
         for number, child in enumerate(backends.children, start=1):
@@ -160,9 +156,7 @@ class _Reader:
                 self._problems.warn(inner.spot(f"{label}, <{inner.tag}>"), "means nothing here")
         elif definition.type_name == "disk" and {"type", "path"} <= child.attributes.keys():
             message = "Galaxy takes every unknown element of a disk for an extra_dir, and so does Holdfast"
-            self._problems.warn(
-                spot, message, f'<extra_dir type="{child.get("type")}" path="{child.get("path")}"/>'
-            )
+            self._problems.warn(spot, message, f'<extra_dir type="{child.get("type")}" path="{child.get("path")}"/>')
             repeated.setdefault("extra_dir", []).append(_record(child, label, places["extra_dir"].key))
             return False
         else:
@@ -170,9 +164,7 @@ class _Reader:
             return False
         return True
 
-    def _unknown(
-        self, spot: Spot, inside: str, word: str, places: dict[str, Place], *, is_attribute: bool
-    ) -> None:
+    def _unknown(self, spot: Spot, inside: str, word: str, places: dict[str, Place], *, is_attribute: bool) -> None:
         instead = _meant(inside, word, places, is_attribute=is_attribute)
         self._problems.warn(spot, "is not known here, and has no effect in Galaxy either", instead)
 
@@ -195,9 +187,7 @@ def _badge(element: Element, label: str) -> Node:
     spot = element.spot(label)
     parts = {"type": element.tag, "message": element.text}
     extra = tuple(Entry(name, spot, TextNode(each.text, spot)) for name, each in element.attributes.items())
-    return MapNode(
-        tuple(Entry(name, spot, TextNode(text, spot)) for name, text in parts.items()) + extra, spot
-    )
+    return MapNode(tuple(Entry(name, spot, TextNode(text, spot)) for name, text in parts.items()) + extra, spot)
 
 
 def _meant(inside: str, word: str, places: dict[str, Place], *, is_attribute: bool) -> str | None:
@@ -210,8 +200,6 @@ def _meant(inside: str, word: str, places: dict[str, Place], *, is_attribute: bo
         element, _, attribute = place.partition("@")
         by_word.setdefault(element or attribute, at.key.spell("galaxy-xml", at.key.kind.example))
         if is_attribute:
-            by_word.setdefault(
-                at.key.name.rpartition(".")[2], at.key.spell("galaxy-xml", at.key.kind.example)
-            )
+            by_word.setdefault(at.key.name.rpartition(".")[2], at.key.spell("galaxy-xml", at.key.kind.example))
     guess = nearest(word, by_word)
     return by_word[guess] if guess else None

@@ -33,9 +33,7 @@ def _read_backends(node: MapNode, definition: Definition, depth: int, problems: 
     items = entry.value.items if entry and isinstance(entry.value, ListNode) else None
     if not items:
         spot = entry.spot if entry else definition.spot
-        problems.error(
-            spot, "has no backends", "backends: [{id: newdata, type: disk, files_dir: /data2, weight: 1}]"
-        )
+        problems.error(spot, "has no backends", "backends: [{id: newdata, type: disk, files_dir: /data2, weight: 1}]")
         return
     if depth > DEPTH_MAX:
         problems.error(definition.spot, f"routers nest at most {DEPTH_MAX} deep")
@@ -56,9 +54,7 @@ def _type_word(node: MapNode, spot: Spot, parent: str, problems: ProblemLog) -> 
     if entry is not None:
         return entry.value.text if isinstance(entry.value, TextNode) else ""
     if node.entry("files_dir") is not None and parent != ROOT:
-        message = (
-            "has no type: Galaxy cannot load this (though its sample has it); Holdfast takes it for a disk"
-        )
+        message = "has no type: Galaxy cannot load this (though its sample has it); Holdfast takes it for a disk"
         problems.warn(spot, message, "type: disk")
         return "disk"
     return None
@@ -71,17 +67,13 @@ def _named(node: MapNode) -> Spot:
     return node.spot.named(f"{where} ({name})" if name else where)
 
 
-def say_entries(
-    entries: list[Entry], definition: Definition, keys: tuple[Key, ...], problems: ProblemLog
-) -> None:
+def say_entries(entries: list[Entry], definition: Definition, keys: tuple[Key, ...], problems: ProblemLog) -> None:
     """Puts the entries of a mapping under the table's names; what the table does not know is reported."""
     for said in sort_entries(entries, keys, definition.spelling, problems):
         definition.say(said, problems)
 
 
-def sort_entries(
-    entries: list[Entry], keys: tuple[Key, ...], spelling: Spelling, problems: ProblemLog
-) -> list[Said]:
+def sort_entries(entries: list[Entry], keys: tuple[Key, ...], spelling: Spelling, problems: ProblemLog) -> list[Said]:
     """The entries as things said of keys, blocks taken apart. Unknown ones are reported and left out."""
     places = yaml_places(keys, spelling)
     known_blocks = blocks(frozenset(places))
@@ -93,9 +85,7 @@ def sort_entries(
         elif entry.name not in known_blocks:
             _unknown(entry, {name for name in places if "." not in name} | known_blocks, spelling, problems)
         elif isinstance(entry.value, MapNode):
-            inside = {
-                name.partition(".")[2]: at for name, at in places.items() if name.startswith(f"{entry.name}.")
-            }
+            inside = {name.partition(".")[2]: at for name, at in places.items() if name.startswith(f"{entry.name}.")}
             for inner in entry.value.entries:
                 if inner.name in inside:
                     found.append(Said(inner.value, inside[inner.name], inner.spot))

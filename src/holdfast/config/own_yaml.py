@@ -70,12 +70,8 @@ def _define_pool(entry: Entry, problems: ProblemLog) -> Definition | None:
     pool = Definition(type_name, "holdfast", entry.spot)
     inside = [each for each in node.entries if each.name != "id"]
     if len(inside) < len(node.entries):
-        problems.error(
-            entry.spot.named(f"{entry.spot.where}.id"), "the id stands before the colon already", "no id"
-        )
-    pool.say(
-        Said(TextNode(entry.name, entry.spot), yaml_places(POOL_KEYS, "holdfast")["id"], entry.spot), problems
-    )
+        problems.error(entry.spot.named(f"{entry.spot.where}.id"), "the id stands before the colon already", "no id")
+    pool.say(Said(TextNode(entry.name, entry.spot), yaml_places(POOL_KEYS, "holdfast")["id"], entry.spot), problems)
     say_entries(inside, pool, keys_of(type_name), problems)
     return pool
 
@@ -164,9 +160,7 @@ class _Placer:
         pool = self._pool(entry.value, parent) if isinstance(entry.value, TextNode) else None
         if pool is None:
             if not isinstance(entry.value, TextNode):
-                self._problems.error(
-                    entry.spot, f"takes a pool's id, not {describe(entry.value)}", "pool: newdata"
-                )
+                self._problems.error(entry.spot, f"takes a pool's id, not {describe(entry.value)}", "pool: newdata")
             return None
         for said in sort_entries(others, _PLACE_KEYS, "holdfast", self._problems):
             pool.say(said, self._problems)
@@ -176,9 +170,7 @@ class _Placer:
         pool_id = (node.text or "").strip()
         if pool_id not in self._names:
             guess = nearest(pool_id, self._names) or f"one of {', '.join(self._names)}"
-            self._problems.error(
-                node.spot, f"there is no pool {pool_id[:60]!r}", guess if self._names else None
-            )
+            self._problems.error(node.spot, f"there is no pool {pool_id[:60]!r}", guess if self._names else None)
             return None
         if pool_id in self._placed:
             message = f"{pool_id} has a place already, in line {self._placed[pool_id].line}"

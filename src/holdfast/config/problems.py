@@ -60,9 +60,7 @@ class ProblemLog:
 
     def found(self) -> tuple[Problem, ...]:
         """Everything found so far, by file and line. The files stand in the order in which they were read."""
-        files = {
-            file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in self._found))
-        }
+        files = {file: rank for rank, file in enumerate(dict.fromkeys(problem.file for problem in self._found))}
         ordered = sorted(self._found, key=lambda problem: (files[problem.file], problem.line or 0))
         if self._left_out:
             more = f"and {self._left_out} more findings: mend these first"
@@ -82,7 +80,5 @@ class ProblemLog:
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, or None."""
     by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
-    found = difflib.get_close_matches(
-        word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.6
-    )
+    found = difflib.get_close_matches(word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

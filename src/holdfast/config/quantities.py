@@ -114,9 +114,7 @@ def _duration(text: str, *, bare: bool) -> int:
     if not unit and not bare:
         raise BadValue(f"{shorten(text)} has no unit", f"{number} days (or h, min, s)")
     if unit and unit not in _DURATION_UNITS:
-        raise BadValue(
-            f"{shorten(text)!r}: no unit is called {found[2]!r}", f"{number} days (or weeks, h, min, s)"
-        )
+        raise BadValue(f"{shorten(text)!r}: no unit is called {found[2]!r}", f"{number} days (or weeks, h, min, s)")
     seconds = Decimal(number) * _DURATION_UNITS[unit or "s"]
     if seconds != int(seconds):
         raise BadValue(f"{shorten(text)!r} is not a whole number of seconds", f"{round(seconds)} s")

@@ -140,9 +140,7 @@ def _is_ours(node: MapNode, problems: ProblemLog) -> bool:
         message = "this is a user_preferences_extra_conf.yml"
         problems.error(node.spot, message, "user_preferences_extra: FILE in a holdfast.yml")
     elif node.entry("galaxy") or node.entry("object_store_config"):
-        message = (
-            "this is a galaxy.yml; its object store stands in the file that object_store_config_file names"
-        )
+        message = "this is a galaxy.yml; its object store stands in the file that object_store_config_file names"
         problems.error(node.spot, message, "object_store: FILE in a holdfast.yml, or that file itself")
     return not problems.wrong
 
@@ -159,9 +157,7 @@ def _with_tree(found: _Found) -> _Found:
     read_fields(document, reading)
     included = document.fields.get("object_store")
     if not isinstance(included, str):
-        return replace(
-            found, tree=None if "object_store" in document.said else define_tree(document, problems)
-        )
+        return replace(found, tree=None if "object_store" in document.said else define_tree(document, problems))
     spot = document.key_spot("object_store")
     if "pools" in document.said or "placement" in document.said:
         message = "the pools stand here and in a file of their own"

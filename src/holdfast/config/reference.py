@@ -16,15 +16,11 @@ def key_tables() -> str:
     """All keys, as Markdown: the document, pools, routers, and each type of pool."""
     sections = [
         _section("The document", "At the root of `holdfast.yml`.", ROOT_KEYS, galaxy=False),
-        _section(
-            "For all pools", "Also at the root; each pool can say otherwise.", DEFAULT_KEYS, galaxy=False
-        ),
+        _section("For all pools", "Also at the root; each pool can say otherwise.", DEFAULT_KEYS, galaxy=False),
         _section("server", "The block `server:`.", SERVER_KEYS, galaxy=False),
         _section("jobs", "The block `jobs:`.", JOBS_KEYS, galaxy=False),
         _section("Every pool", "Under the pool's id in `pools:`, or on Galaxy's `<backend>`.", POOL_KEYS),
-        _section(
-            "Routers", "`hierarchical` and `distributed`, in `placement:` or in Galaxy's tree.", ROUTER_KEYS
-        ),
+        _section("Routers", "`hierarchical` and `distributed`, in `placement:` or in Galaxy's tree.", ROUTER_KEYS),
     ]
     for type_name, keys in TYPE_KEYS.items():
         aliases = [alias for alias, name in TYPE_ALIASES.items() if name == type_name]
@@ -108,9 +104,7 @@ def _galaxy_looks(key: Key) -> list[str]:
     if key.xml_types is not None and key.xml is not None:
         types = ", ".join(sorted(key.xml_types & _ALL_TYPES))
         below = f" and everything below {', '.join(sorted(key.xml_below))}" if key.xml_below else ""
-        sentences.append(
-            f"Galaxy's XML: on {types}{below} only" if types else "Galaxy's XML does not have it"
-        )
+        sentences.append(f"Galaxy's XML: on {types}{below} only" if types else "Galaxy's XML does not have it")
     if key.yaml_types is not None and key.yaml_types != key.xml_types:
         types = ", ".join(sorted(key.yaml_types))
         sentences.append(f"Galaxy's YAML: on {types} only" if types else "Galaxy's YAML does not have it")

@@ -53,9 +53,7 @@ def _compare_pools(folders: list[_Folder], problems: ProblemLog) -> None:
     for index, later in enumerate(folders):
         for earlier in folders[:index]:
             if later.path == earlier.path:
-                message = (
-                    f"{later.path} is the folder of {earlier.words} already, in line {earlier.spot.line}"
-                )
+                message = f"{later.path} is the folder of {earlier.words} already, in line {earlier.spot.line}"
                 problems.error(later.spot, message, "a folder of its own for each pool")
                 continue
             inner, outer = (later, earlier) if _lies_in(later.path, earlier.path) else (earlier, later)
@@ -63,13 +61,9 @@ def _compare_pools(folders: list[_Folder], problems: ProblemLog) -> None:
                 continue
             message = f"{inner.path} lies inside {outer.path}, the folder of {outer.words}"
             if _in_hash_space(inner.path, outer.path):
-                problems.error(
-                    inner.spot, f"{message}, where that pool's datasets lie", "a folder outside of it"
-                )
+                problems.error(inner.spot, f"{message}, where that pool's datasets lie", "a folder outside of it")
             else:
-                problems.warn(
-                    inner.spot, f"{message}: what is free in one is free in both", "a folder outside of it"
-                )
+                problems.warn(inner.spot, f"{message}: what is free in one is free in both", "a folder outside of it")
 
 
 def _other_folders(pool: Definition) -> Iterator[_Folder]:
@@ -142,8 +136,6 @@ def _check_limits(root: Definition, pools: list[Definition], problems: ProblemLo
     for pool in pools:
         said = pool.said.get("max_percent_full")
         if said and pool.type_name != "disk" and "capacity_bytes" not in pool.fields:
-            message = (
-                "has no effect: this medium does not say how full it is, unless you say how much it holds"
-            )
+            message = "has no effect: this medium does not say how full it is, unless you say how much it holds"
             example = 'capacity="10 TiB"' if pool.spelling == "galaxy-xml" else "capacity: 10 TiB"
             problems.warn(said.spot, message, example)

@@ -36,15 +36,11 @@ class Secret:
         if not word:
             return None
         if word == MASK:
-            raise BadValue(
-                "is a mask, not the secret: this document was printed for people", "env:NAME or file:PATH"
-            )
+            raise BadValue("is a mask, not the secret: this document was printed for people", "env:NAME or file:PATH")
         scheme, colon, rest = word.partition(":")
         if colon and scheme == "env":
             if not rest or "=" in rest or "\0" in rest:
-                raise BadValue(
-                    f"{rest!r} cannot be the name of an environment variable", "env:HOLDFAST_SECRET"
-                )
+                raise BadValue(f"{rest!r} cannot be the name of an environment variable", "env:HOLDFAST_SECRET")
         elif colon and scheme == "file":
             if not rest or "\0" in rest:
                 raise BadValue("names no file", "file:/etc/holdfast/secret")
@@ -62,9 +58,7 @@ class Secret:
         if scheme == "env":
             found = (os.environ if environ is None else environ).get(rest)
             if not found:
-                self._missing(
-                    f"the environment variable {rest} is not set", f"export {rest}=… before starting"
-                )
+                self._missing(f"the environment variable {rest} is not set", f"export {rest}=… before starting")
             return found
         if scheme == "file":
             return self._from_file(Path(rest))
@@ -80,20 +74,14 @@ class Secret:
                 text = stream.read(FILE_BYTES_MAX + 1).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            self._missing(
-                f"the secret's file {path} cannot be read: {reason}", "file:PATH of a readable file"
-            )
+            self._missing(f"the secret's file {path} cannot be read: {reason}", "file:PATH of a readable file")
         if not text or len(text) > FILE_BYTES_MAX:
-            self._missing(
-                f"the secret's file {path} is {'too long' if text else 'empty'}", "the secret into it"
-            )
+            self._missing(f"the secret's file {path} is {'too long' if text else 'empty'}", "the secret into it")
         return text
 
     def _missing(self, message: str, instead: str) -> NoReturn:
         spot = self._spot
-        raise ConfigError(
-            [Problem(spot.file or "configuration", spot.line or None, spot.where, message, instead)]
-        )
+        raise ConfigError([Problem(spot.file or "configuration", spot.line or None, spot.where, message, instead)])
 
     def __repr__(self) -> str:
         return f"Secret({self.reference or MASK})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from holdfast.config.definitions import Definition
 from holdfast.config.document import JobsConfig, ServerConfig
@@ -43,9 +43,7 @@ class Settings:
     reap_grace_s: int
 
 
-def read_settings(
-    document: Definition, folder: Path, pool_ids: Sequence[str], problems: ProblemLog
-) -> Settings:
+def read_settings(document: Definition, folder: Path, pool_ids: Sequence[str], problems: ProblemLog) -> Settings:
     """Everything but the pools; `pool_ids` are those that settings may name."""
     catalog_url, catalog_password = _read_catalog(document, folder, problems)
     return Settings(
@@ -59,18 +57,14 @@ def read_settings(
     )
 
 
-def _read_catalog(
-    document: Definition, folder: Path, problems: ProblemLog
-) -> tuple[str | None, Secret | None]:
+def _read_catalog(document: Definition, folder: Path, problems: ProblemLog) -> tuple[str | None, Secret | None]:
     """(URL without a password, password). (None, None) is SQLite in the state directory."""
     text = str(document.fields.get("catalog", "sqlite"))
     spot = document.key_spot("catalog")
     password = cast("Secret | None", document.fields.get("catalog_password"))
     if text == "sqlite":
         if password is not None:
-            problems.note(
-                document.key_spot("catalog_password"), "has no effect: the SQLite catalog has no password"
-            )
+            problems.note(document.key_spot("catalog_password"), "has no effect: the SQLite catalog has no password")
         return None, None
     try:
         parts = urlsplit(text)
@@ -86,21 +80,18 @@ def _read_catalog(
         problems.error(spot, f"{shorten(_masked(text))!r} names no database", _POSTGRES_EXAMPLE)
         return None, None
     if typed is not None and password is not None:
-        problems.error(
-            document.key_spot("catalog_password"), "the address holds a password too", "one of the two"
-        )
+        problems.error(document.key_spot("catalog_password"), "the address holds a password too", "one of the two")
     elif typed is not None:
         try:
             password = Secret.parse(unquote(typed), folder, spot)
         except BadValue as bad:
             problems.error(spot, f"its password {bad.message}", bad.instead)
         if password is not None and password.reference is None:
-            problems.note(
-                spot, "holds a password in clear", "the address without it, and catalog_password: env:NAME"
-            )
+            problems.note(spot, "holds a password in clear", "the address without it, and catalog_password: env:NAME")
     user, at, host = parts.netloc.rpartition("@")
     netloc = f"{user.partition(':')[0]}{at}{host}"
-    return urlunsplit(parts._replace(scheme="postgresql", netloc=netloc)), password
+    query = f"?{parts.query}" if parts.query else ""
+    return f"postgresql://{netloc}{parts.path}{query}", password
 
 
 def _masked(url: str) -> str:
@@ -124,9 +115,7 @@ def _read_server(document: Definition, pool_ids: Sequence[str], problems: Proble
     if server.direct == "x-accel":
         streamed = sorted(known - set(server.x_accel_prefix))
         if streamed:
-            problems.note(
-                spot, f"downloads from {', '.join(streamed)} are streamed: no prefix is given for them"
-            )
+            problems.note(spot, f"downloads from {', '.join(streamed)} are streamed: no prefix is given for them")
     elif server.x_accel_prefix:
         problems.note(spot, "has no effect while direct is stream", "direct: x-accel")
     return server
@@ -148,7 +137,5 @@ def _named_file(document: Definition, name: str, problems: ProblemLog) -> str | 
     if not isinstance(path, str):
         return None
     if not Path(path).is_file():
-        problems.error(
-            document.key_spot(name), f"there is no file {path}", "the name of one that is there, or no key"
-        )
+        problems.error(document.key_spot(name), f"there is no file {path}", "the name of one that is there, or no key")
     return path

@@ -37,9 +37,7 @@ def read_text_file(path: Path, shown: str, problems: ProblemLog) -> str | None:
 def _decode(data: bytes, shown: str, problems: ProblemLog) -> str | None:
     spot = Spot(shown, 0)
     if len(data) > FILE_BYTES_MAX:
-        problems.error(
-            spot, f"is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB: this is no configuration file"
-        )
+        problems.error(spot, f"is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB: this is no configuration file")
         return None
     if data.startswith(_UTF_16):
         problems.error(Spot(shown, 1), "is UTF-16", "the file in UTF-8")

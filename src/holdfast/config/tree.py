@@ -56,9 +56,7 @@ def complete(definition: Definition, defaults: Mapping[str, object], problems: P
     for name, target in _FROM_GALAXY_YML.items():
         if name in defaults and target in known and target not in definition.said:
             definition.fields[target] = defaults[name]
-    folders = {
-        target: defaults[name] for name, target in _EXTRA_DIRS_FROM_GALAXY_YML.items() if name in defaults
-    }
+    folders = {target: defaults[name] for name, target in _EXTRA_DIRS_FROM_GALAXY_YML.items() if name in defaults}
     said_folders = cast("Mapping[str, object]", definition.fields.get("extra_dirs") or {})
     definition.fields["extra_dirs"] = FrozenMapping({**folders, **said_folders})
     for key in keys_of(definition.type_name):
@@ -88,9 +86,7 @@ _CLOUD_NEEDS: dict[str, tuple[tuple[str, ...], str | None]] = {
 
 def _check_cloud(definition: Definition, problems: ProblemLog) -> None:
     provider = definition.fields.get("provider")
-    needs, or_else = (
-        _CLOUD_NEEDS.get(str(provider), ((), None)) if definition.type_name == "cloud" else ((), None)
-    )
+    needs, or_else = _CLOUD_NEEDS.get(str(provider), ((), None)) if definition.type_name == "cloud" else ((), None)
     if or_else and f"auth.{or_else}" in definition.fields:
         return
     keys = {key.name: key for key in keys_of(definition.type_name)}
@@ -178,9 +174,7 @@ def make_pool(definition: Definition) -> PoolConfig:
     """The frozen pool of a definition in which nothing was found wrong."""
     fields = definition.fields
     plain: dict[str, Any] = {name: fields[name] for name in _POOL_FIELDS if fields.get(name) is not None}
-    quota = QuotaConfig(
-        cast("str | None", fields.get("quota.source")), bool(fields.get("quota.enabled", True))
-    )
+    quota = QuotaConfig(cast("str | None", fields.get("quota.source")), bool(fields.get("quota.enabled", True)))
     return PoolConfig(
         object_store_id=definition.object_store_id,
         type=definition.type_name,
@@ -220,6 +214,4 @@ def _nested(definition: Definition) -> FrozenMapping[object]:
             grouped.setdefault(key.block, {})[key.name.rpartition(".")[2]] = value
         else:
             found[key.name] = value
-    return FrozenMapping(
-        {name: FrozenMapping(grouped[name]) if name in grouped else found[name] for name in found}
-    )
+    return FrozenMapping({name: FrozenMapping(grouped[name]) if name in grouped else found[name] for name in found})

@@ -92,9 +92,7 @@ def whole(least: int, most: int, example: str = "1") -> Kind:
     def read(text: str) -> int:
         word = text.strip().replace("_", "")
         if not _WHOLE.fullmatch(word):
-            raise BadValue(
-                f"{shorten(text)!r} is not a whole number", word.lstrip("0") if word.isdigit() else example
-            )
+            raise BadValue(f"{shorten(text)!r} is not a whole number", word.lstrip("0") if word.isdigit() else example)
         number = int(word)
         if not least <= number <= most:
             raise BadValue(f"{number} is not between {least} and {most}", example)
@@ -147,20 +145,17 @@ ID_CHARS_MAX = 255
 
 def read_id(text: str) -> str:
     """A pool's id: it stands in addresses, in commands and in Galaxy's database."""
-    word = text.strip()
-    if not word:
-        raise BadValue("is empty", "newdata")
-    if len(word) > ID_CHARS_MAX:
-        raise BadValue(f"has {len(word)} characters; {ID_CHARS_MAX} are allowed", word[:20])
-    if _ID_REFUSED.search(word) or any(
-        unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in word
-    ):
-        clean = re.sub(r"[^\w.]+", "-", word).strip("-.") or "newdata"
-        raise BadValue(
-            f"{shorten(word)!r} cannot be an id: no slashes, no control characters, no dash or dot in front",
-            clean,
-        )
-    return word
+    clean = re.sub(r"[^\w.]+", "-", text[:ID_CHARS_MAX]).strip("-.") or "newdata"
+    if not text.strip():
+        raise BadValue("is empty", clean)
+    if len(text) > ID_CHARS_MAX:
+        raise BadValue(f"has {len(text)} characters; {ID_CHARS_MAX} are allowed", clean[:20])
+    if text != text.strip():
+        raise BadValue(f"{shorten(text)!r} begins or ends with a blank", text.strip())
+    if _ID_REFUSED.search(text) or any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+        message = f"{shorten(text)!r} cannot be an id: no slashes, no control characters, no dash or dot in front"
+        raise BadValue(message, clean)
+    return text
 
 
 def read_url(text: str) -> str | None:

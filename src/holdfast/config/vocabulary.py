@@ -52,9 +52,7 @@ _STORE_BY = Key(
     xml_below=_DISTRIBUTED,
     caution="what Galaxy wrote lies under the id, unless galaxy.yml says object_store_store_by: uuid",
 )
-_PRIVATE = Key(
-    "private", FLAG, "datasets here cannot be shared between users", default=False, xml_types=_WITHOUT_RUCIO
-)
+_PRIVATE = Key("private", FLAG, "datasets here cannot be shared between users", default=False, xml_types=_WITHOUT_RUCIO)
 _DEVICE = Key(
     "device",
     TEXT,
@@ -62,9 +60,7 @@ _DEVICE = Key(
     xml_types=_NAMED_IN_XML,
 )
 _QUOTA = (
-    Key(
-        "quota.source", TEXT, "label of the quota that counts this; empty: the default quota", xml_types=_DISK
-    ),
+    Key("quota.source", TEXT, "label of the quota that counts this; empty: the default quota", xml_types=_DISK),
     Key("quota.enabled", FLAG, "whether a quota counts this at all", default=True, xml_types=_DISK),
 )
 OLD_STYLE_KEY = Key(
@@ -104,9 +100,7 @@ _PLACE_IN_TREE = (
         effect_below=_DISTRIBUTED,
     ),
 )
-_ALLOW_SELECTION = Key(
-    "allow_selection", FLAG, "users may choose this pool", default=False, below=_DISTRIBUTED
-)
+_ALLOW_SELECTION = Key("allow_selection", FLAG, "users may choose this pool", default=False, below=_DISTRIBUTED)
 
 POOL_KEYS: tuple[Key, ...] = (
     _TYPE,
@@ -114,9 +108,7 @@ POOL_KEYS: tuple[Key, ...] = (
     *_PLACE_IN_TREE,
     _STORE_BY,
     Key("name", TEXT, "what users see", xml_types=_NAMED_IN_XML),
-    Key(
-        "description", PARAGRAPH, "what users read about it (Markdown)", xml=("description",), xml_types=_DISK
-    ),
+    Key("description", PARAGRAPH, "what users read about it (Markdown)", xml=("description",), xml_types=_DISK),
     _PRIVATE,
     *_QUOTA,
     _DEVICE,
@@ -145,9 +137,7 @@ POOL_KEYS: tuple[Key, ...] = (
         "shown to users: what lies here is deleted after so many days",
         xml_types=_NOWHERE,
     ),
-    Key(
-        "extra_dirs", EXTRA_DIRS, "folders for jobs (job_work) and temporary files (temp)", xml=("extra_dir",)
-    ),
+    Key("extra_dirs", EXTRA_DIRS, "folders for jobs (job_work) and temporary files (temp)", xml=("extra_dir",)),
     OLD_STYLE_KEY,
     DURABILITY_KEY,
 )

@@ -113,9 +113,7 @@ class _Builder:
         return self._root
 
     def _doctype(self, name: str, *_: object) -> None:
-        message = (
-            "a document type is refused: with it come entities, which can read other files or fill the memory"
-        )
+        message = "a document type is refused: with it come entities, which can read other files or fill the memory"
         raise _RefusedError(self._line(), f"<!DOCTYPE {name}>", message, "the file without its <!DOCTYPE …>")
 
     def _entity(self, name: str, *_: object) -> None:
@@ -138,9 +136,7 @@ class _Builder:
                 message = "includes are refused: one file holds the whole object store"
                 raise _RefusedError(line, f"<{tag}>", message, "the included text itself")
             if ":" in name or name == "xmlns":
-                raise _RefusedError(
-                    line, f"<{tag}>", f"{name!r}: namespaces are refused", "names without a colon"
-                )
+                raise _RefusedError(line, f"<{tag}>", f"{name!r}: namespaces are refused", "names without a colon")
         element = Element(self._file, tag, line, attributes)
         if self._open:
             self._open[-1].children.append(element)
@@ -150,9 +146,7 @@ class _Builder:
         self._texts.append([])
 
     def _attributes(self, pairs: list[str], line: int) -> dict[str, Attribute]:
-        attributes = {
-            name: Attribute(name, text, line) for name, text in zip(pairs[::2], pairs[1::2], strict=True)
-        }
+        attributes = {name: Attribute(name, text, line) for name, text in zip(pairs[::2], pairs[1::2], strict=True)}
         start = at = self._parser.CurrentByteIndex
         if not attributes or self._data.find(b"\n", start, self._data.find(b">", start)) < 0:
             return attributes

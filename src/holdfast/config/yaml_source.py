@@ -21,9 +21,7 @@ DEPTH_MAX = 64
 NODES_MAX = 50_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_PLAIN_TAGS = frozenset(
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
-)
+_PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq"))
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MERGE = "\0merge"  # cannot be typed: NUL is refused
 _DOUBLE = "\0double"
@@ -34,9 +32,7 @@ def read_yaml(text: str, file: str, problems: ProblemLog) -> Node | None:
     odd = _NOT_TEXT.search(text)
     if odd:
         line = text.count("\n", 0, odd.start()) + 1
-        problems.error(
-            Spot(file, line), f"holds the character U+{ord(odd[0]):04X}, which no YAML file may hold"
-        )
+        problems.error(Spot(file, line), f"holds the character U+{ord(odd[0]):04X}, which no YAML file may hold")
         return None
     try:
         return _Composer(file, problems).compose(text)
@@ -90,9 +86,7 @@ class _Composer:
                 documents += 1
                 if documents > 1:
                     spot = self._spot(event)
-                    raise _RefusedError(
-                        spot, "a second document starts here", "one document, without a second ---"
-                    )
+                    raise _RefusedError(spot, "a second document starts here", "one document, without a second ---")
             elif isinstance(event, yaml.NodeEvent):
                 self._node(event)
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
@@ -109,9 +103,7 @@ class _Composer:
             return
         tag = getattr(event, "tag", None)
         if tag and tag != "!" and tag not in _PLAIN_TAGS:
-            raise _RefusedError(
-                spot, f"has the tag {tag!r}: only plain YAML is read", "the value without a tag"
-            )
+            raise _RefusedError(spot, f"has the tag {tag!r}: only plain YAML is read", "the value without a tag")
         if isinstance(event, yaml.ScalarEvent):
             self._scalar(event, spot)
             return
@@ -161,9 +153,7 @@ class _Composer:
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
         self._seen += size
         if self._seen > NODES_MAX:
-            raise _RefusedError(
-                node.spot, f"the file (its aliases written out) holds more than {NODES_MAX} values"
-            )
+            raise _RefusedError(node.spot, f"the file (its aliases written out) holds more than {NODES_MAX} values")
         if anchor:
             self._anchors[anchor] = (node, size)
         if not self._frames:

@@ -47,6 +47,8 @@ POOL_MISTAKES = [
         "~ is not replaced",
         "files_dir: /home/you/two",
     ),
+    ("type: disk\nfiles_dir: ' /two'", 6, "pools.two.files_dir", "begins or ends with a blank", "files_dir: /two"),
+    ("type: disk\nfiles_dir: '/two/ /'", 6, "pools.two.files_dir", "begins or ends with a blank", "files_dir: /two"),
     ("type: disk\nfiles_dir: /", 6, "pools.two.files_dir", "root of the whole file system", "/data2"),
     ('type: disk\nfiles_dir: "/a\\nb"', 6, "pools.two.files_dir", "control character", "/data2"),
     (
