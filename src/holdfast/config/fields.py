@@ -136,7 +136,7 @@ def _secret(text: str, spot: Spot, reading: Reading) -> Secret | None:
         reading.problems.note(spot, "stands here in clear", "env:NAME or file:PATH")
     elif reference and reference.startswith("env:") and not reading.environ.get(reference[4:]):
         reading.problems.warn(spot, f"the environment variable {reference[4:]} is not set")
-    elif reference and reference.startswith("file:") and not Path(reference[5:]).is_file():
+    elif reference and reference.startswith("file:") and not os.path.isfile(reference[5:]):
         reading.problems.warn(spot, f"there is no file {reference[5:]}")
     return secret
 

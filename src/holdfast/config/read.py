@@ -61,7 +61,7 @@ def resolve_state_dir(explicit: Path | None, environ: Mapping[str, str], said: s
 
 
 def read_document(
-    path: Path,
+    path: Path | str,
     *,
     environ: Mapping[str, str],
     state: Path | None = None,

@@ -21,6 +21,9 @@ from holdfast.layout import METADATA_FOLDER
 _HASH_FOLDER = re.compile(rf"[0-9]{{3}}|[0-9a-f]|{re.escape(METADATA_FOLDER)}|\.holdfast.*")
 
 
+POOLS_MAX = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: str
@@ -31,6 +34,9 @@ class _Folder:
 def check_sanity(root: Definition, state_dir: str, state_spot: Spot, problems: ProblemLog) -> None:
     """Reports what cannot work although each key by itself is right."""
     pools = [each for each in walk_definitions(root) if not each.is_router]
+    if len(pools) > POOLS_MAX:
+        problems.error(root.spot, f"has {len(pools)} pools; {POOLS_MAX} are allowed")
+        return
     files_dirs = [
         _Folder(folder, f"pool {pool.object_store_id!r}", pool.key_spot("files_dir"))
         for pool in pools
@@ -43,7 +49,7 @@ def check_sanity(root: Definition, state_dir: str, state_spot: Spot, problems: P
         for pool_folder in files_dirs:
             _keep_out(other, pool_folder, problems)
     _compare_buckets(pools, problems)
-    _check_limits(root, pools, problems)
+    _check_limits(pools, problems)
     if pools and not takes_new(root):
         message = "no new dataset can go anywhere: every way to a pool has the weight 0"
         problems.error(root.spot, message, 'weight="1"' if root.spelling == "galaxy-xml" else "weight: 1")
@@ -131,8 +137,7 @@ def _compare_buckets(pools: list[Definition], problems: ProblemLog) -> None:
             problems.error(pool.key_spot(name), message, "a bucket of its own for each pool")
 
 
-def _check_limits(root: Definition, pools: list[Definition], problems: ProblemLog) -> None:
-    del root
+def _check_limits(pools: list[Definition], problems: ProblemLog) -> None:
     for pool in pools:
         said = pool.said.get("max_percent_full")
         if said and pool.type_name != "disk" and "capacity_bytes" not in pool.fields:

@@ -120,6 +120,28 @@ def test_hostile_yaml_is_refused(desk, case):
     check(desk, text, YML, line, message)
 
 
+def test_more_pools_than_anybody_has(desk):
+    def pools(count: int) -> str:
+        return "".join(f"- {{id: p{n}, type: disk, weight: 1, files_dir: /a/{n}x}}\n" for n in range(count))
+
+    started = time.perf_counter()
+    assert len(desk.read("type: distributed\nbackends:\n" + pools(1000), YML).pools()) == 1000
+    (problem,) = desk.problems("type: distributed\nbackends:\n" + pools(1001), YML)
+    assert "1001 pools; 1000 are allowed" in problem.message
+    assert time.perf_counter() - started < 20
+
+
+LONG_NAME = "x" * 300
+
+
+def test_names_longer_than_a_file_system_takes(desk):
+    config = desk.read("type: boto3\nid: a\nbucket: {name: b}\nauth: {secret_key: 'file:" + LONG_NAME + "'}\n", YML)
+    assert any("there is no file" in note.message for note in config.notes)
+    for key in ("file_sources", "object_store"):
+        problems = desk.problems(f"{key}: {LONG_NAME}\npools: {{a: {{type: disk, files_dir: /a}}}}\n")
+        assert problems
+
+
 @pytest.mark.parametrize("name", [XML, YML])
 def test_what_is_said_stays_short(desk, name):
     long = "x" * 1_000_000

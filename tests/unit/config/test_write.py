@@ -91,6 +91,13 @@ class TestTable:
         places = [place for key in keys for place in key.places()]
         assert len(places) == len(set(places))
 
+    def test_every_unit_can_be_left_to_the_value(self):
+        for _, key in ALL_KEYS:
+            for ending in ("_bytes", "_s"):
+                if key.name.endswith(ending):
+                    assert key.short, key.name
+                    assert key.short[0] == key.name.removesuffix(ending)
+
     def test_a_short_name_stands_in_the_same_block(self):
         for _, key in ALL_KEYS:
             if key.short:
