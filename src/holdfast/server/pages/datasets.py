@@ -76,7 +76,7 @@ Asked = Annotated[Filters, Depends(_filters)]
 def show_list(request: Request, filters: Asked) -> Response:
     """The list, whole or, for htmx, its rows alone."""
     user, hold = require_user(request), hold_of(request)
-    values = _list_values(hold, user, filters)
+    values = _list_values(hold, user, filters) | {"summary": _summary(hold, user), "part": wants_fragment(request)}
     if wants_fragment(request):
         asked_by_form = request.headers.get("HX-Source", "").startswith("form")
         address = "/datasets" + query_of(filters.given(after="")) if asked_by_form else None
@@ -90,7 +90,6 @@ def show_list(request: Request, filters: Asked) -> Response:
         "targets": [facts for facts in pools if facts.allow_selection or user.is_admin] if len(pools) > 1 else [],
         "states": STATES,
         "bare": bare,
-        "summary": _summary(hold, user),
     }
     return render_page(request, "datasets/list.html", values)
 

@@ -162,6 +162,7 @@ def environment() -> Environment:
         percent=words.percent_words,
         duration=words.duration_words,
         shown=words.printable,
+        sizes=words.with_sizes,
         counted=words.counted,
         exact_time=words.exact_time,
         iso_time=words.iso_time,

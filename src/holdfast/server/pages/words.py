@@ -7,10 +7,12 @@ escapes for HTML (the templates do), but control characters and broken code poin
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 NBSP = "\u00a0"
 NOTHING = "\u2013"
+_BYTES = re.compile(r"\b(\d{4,19}) bytes\b", re.ASCII)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE_S = 60
 _HOUR_S = 3600
@@ -30,6 +32,11 @@ def size_words(size_bytes: float | None) -> str:
         return f"{size:.0f}{NBSP}B"
     digits = 2 if abs(size) < 9.995 else 1 if abs(size) < 99.95 else 0
     return f"{size:.{digits}f}{NBSP}{_UNITS[unit]}"
+
+
+def with_sizes(text: str) -> str:
+    """A sentence with `41943040 bytes` in it, with `40.0 MiB` instead."""
+    return _BYTES.sub(lambda found: size_words(int(found[1])), text)
 
 
 def exact_bytes(size_bytes: int | None) -> str:
