@@ -1,11 +1,13 @@
 """The embedded worker: an engine with everything that Holdfast can run, jobs and operations.
 
-    worker = start(hold)        # in `holdfast serve` and `holdfast worker`
+    worker = Worker.of(hold)        # in `holdfast serve` and `holdfast worker`
+    worker.start()
     ...
     worker.stop()
 
-Several workers may run over one catalog, in one process tree or on several machines. Stopping one leaves its
-jobs running under their supervisors; the next worker takes them up.
+Starting returns at once; the engine is loaded and opened by a thread, and opened again later if its database
+does not answer. Several workers may run over one catalog, in one process tree or on several machines. Stopping
+one leaves its jobs running under their supervisors; the next worker takes them up.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from __future__ import annotations
 import logging
 import threading
 
-from holdfast.catalog.jobs import Job
-from holdfast.errors import HoldfastError
 from holdfast.hold.hold import Hold
 from holdfast.jobs.jobs import Jobs
 from holdfast.operations.engine import STOP_S, Engine
@@ -22,6 +22,7 @@ from holdfast.operations.engine_dbos import ENGINE_FILE, DbosEngine
 from holdfast.operations.runner import Operations, OperationWork
 
 CHORES_S = 60.0
+START_AGAIN_S = 5.0
 ORPHANS_S = 2.0
 _LOG = logging.getLogger("holdfast.worker")
 
@@ -70,48 +71,45 @@ class Worker:
         self.jobs = Jobs(hold)
         self.operations = Operations(hold)
         self._stop = threading.Event()
-        self._chores = threading.Thread(target=self._do_chores, name="chores", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         engine.register(JobWork(hold, self.jobs))
         engine.register(OperationWork(self.operations))
 
+    @classmethod
+    def of(cls, hold: Hold) -> Worker:
+        """A worker on the engine that belongs to the hold's catalog. Not started yet."""
+        return cls(hold, engine_of(hold))
+
     def start(self) -> None:
-        """Run what waits, and what comes."""
-        self._engine.start()
-        self._chores.start()
+        """Run what waits, and what comes. Returns at once."""
+        self._thread.start()
 
     def wake(self) -> None:
         """There is something new. Never needed, only quicker by a tenth of a second."""
         self._engine.wake()
 
-    def submitted(self, job: Job) -> Job:
-        """The same, said with the job that is new."""
-        self._engine.wake()
-        return job
-
-    def stop(self, timeout_s: float = STOP_S) -> bool:
+    def stop(self) -> None:
         """Begin nothing more and let go of what runs: jobs go on without us, operations wait. Idempotent."""
         self._stop.set()
-        if self._chores.is_alive():
-            self._chores.join(timeout_s)
-        return self._engine.stop(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+        if not self._engine.stop(STOP_S):
+            _LOG.warning("some work did not leave within %.0f s: %s", STOP_S, dict(self._engine.running()))
 
-    def _do_chores(self) -> None:
-        """Show that we live; take away folders of jobs whose time is over."""
+    def _run(self) -> None:
+        """Start the engine; from then on show that we live, and take away folders whose time is over."""
+        is_started = False
         while True:
             try:
+                if not is_started:
+                    self._engine.start()
+                    is_started = True
                 self._hold.catalog.holders.touch()
                 self.jobs.sweep()
-            except (HoldfastError, OSError) as error:
-                _LOG.warning("chores: %s", error)
-            if self._stop.wait(CHORES_S):
+            except Exception as error:  # noqa: BLE001 - of our databases' drivers too: the next round tries again
+                _LOG.warning("the worker has trouble: %s", error)
+            if self._stop.wait(CHORES_S if is_started else START_AGAIN_S):
                 return
-
-
-def start(hold: Hold, engine: Engine | None = None) -> Worker:
-    """A worker that runs, by default on DBOS."""
-    worker = Worker(hold, engine or engine_of(hold))
-    worker.start()
-    return worker
 
 
 def engine_of(hold: Hold) -> DbosEngine:
