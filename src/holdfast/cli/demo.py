@@ -72,6 +72,11 @@ class Demo:
         return self.folder / "holdfast.yml"
 
     @property
+    def state_dir(self) -> Path:
+        """Its state directory."""
+        return self.folder / "state"
+
+    @property
     def login_file(self) -> Path:
         """The administrator's password, readable by the owner alone."""
         return self.folder / "login.txt"

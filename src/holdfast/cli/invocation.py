@@ -100,6 +100,8 @@ class Invocation:
     state_dir: str | None
     as_json: bool
     progress_mode: progress.Mode
+    config_given: bool = False
+    state_given: bool = False
 
     @classmethod
     def of(cls, shared: Shared) -> Invocation:
@@ -109,6 +111,8 @@ class Invocation:
             shared.state or os.environ.get(STATE_VARIABLE) or None,
             shared.json,
             shared.progress or "auto",
+            config_given=shared.config is not None,
+            state_given=shared.state is not None,
         )
 
     @contextmanager
@@ -130,6 +134,10 @@ class Invocation:
     def in_state(self, state_dir: str | None) -> Invocation:
         """The same with another state directory, where one is given."""
         return self if state_dir is None else replace(self, state_dir=state_dir)
+
+    def at(self, config_path: str, state_dir: str) -> Invocation:
+        """The same over another document."""
+        return replace(self, config_path=config_path, state_dir=state_dir)
 
     def answer(self, value: Any, *blocks: render.Block) -> None:
         """The command's answer: `value` with --json, else the blocks."""
