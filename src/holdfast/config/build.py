@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 
-from holdfast.catalog.database import Database
-from holdfast.catalog.sql import SQLITE_FILE, Catalog
+from holdfast.catalog.catalog import Catalog
 from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
 from holdfast.config.registry import make_driver
 from holdfast.errors import ConfigError, Problem
@@ -42,9 +41,10 @@ def open_hold(config: HoldfastConfig) -> Hold:
         raise
 
 
-def open_database(config: HoldfastConfig) -> Database:
-    """The catalog's database alone, whatever its schema is: for `holdfast catalog upgrade`."""
-    return Database(config.catalog_address(os.environ) or f"sqlite:///{config.state_dir / SQLITE_FILE}")
+def upgrade_catalog(config: HoldfastConfig) -> tuple[str | None, str]:
+    """Bring the document's catalog to today's schema; (version before, version after)."""
+    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Catalog.upgrade(config.catalog_address(os.environ), config.state_dir)
 
 
 def _pools(config: HoldfastConfig) -> list[Pool]:

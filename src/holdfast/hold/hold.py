@@ -29,7 +29,7 @@ from holdfast.catalog.base import (
     NewDataset,
     PoolState,
 )
-from holdfast.catalog.sql import Catalog, Totals
+from holdfast.catalog.catalog import Catalog, Totals
 from holdfast.errors import Conflict, HoldfastError, InvalidKey, NotFound, Problem
 from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of
 from holdfast.hold.lease import Lease, Lookout

@@ -20,7 +20,7 @@ from holdfast import layout
 from holdfast.blobs import BLOCK_BYTES, DEFAULT_GET, BlobStat, ByteRange, GetOptions, Reader
 from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Dataset, ExtraFile, Row
-from holdfast.catalog.sql import Catalog
+from holdfast.catalog.catalog import Catalog
 from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
 from holdfast.hold.pools import Pool, PoolSet
 from holdfast.hold.transfer import Transfer, not_found

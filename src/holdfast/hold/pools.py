@@ -13,7 +13,7 @@ from typing import Any
 
 from holdfast import layout
 from holdfast.catalog.base import PoolRow, PoolState
-from holdfast.catalog.sql import Catalog
+from holdfast.catalog.catalog import Catalog
 from holdfast.errors import Denied, HoldfastError, NotFound, Problem, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.placement.locator import Place

@@ -14,7 +14,7 @@ from itertools import islice
 from holdfast import layout
 from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
 from holdfast.catalog.base import Dataset, ExtraFile, Finished, NewDataset, Prepared
-from holdfast.catalog.sql import Catalog
+from holdfast.catalog.catalog import Catalog
 from holdfast.errors import (
     AlreadyExists,
     Conflict,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from holdfast.cli.invocation import Invocation, command
 
 
@@ -14,13 +12,9 @@ def upgrade(call: Invocation) -> None:
     Stop the servers first, and keep a copy of the catalog: there is no way back to an older schema. Where
     nothing is to be done, nothing is.
     """
-    from holdfast.catalog import migrate
-    from holdfast.config.build import open_database
+    from holdfast.config.build import upgrade_catalog
 
-    config = call.read_config()
-    config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(open_database(config)) as database:
-        before, after = migrate.upgrade(database)
+    before, after = upgrade_catalog(call.read_config())
     if before == after:
         text = f"The catalog has schema {after} already."
     elif before is None:

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from holdfast.hold.hold import Hold
     from holdfast.jobs.worker import Worker
 
-SERVE = "holdfast.server.serve"  # by its name: the command line starts the server and knows nothing else of it
 WORKERS_MAX = 64
 ANY_PORT = 0
 
@@ -65,7 +63,9 @@ def serve(
         hint = [] if has_accounts else ["Nobody can sign in yet. In another terminal: holdfast user add EMAIL --admin"]
         _tell(call, {"address": address, "pid": os.getpid()}, f"Holdfast serves at {address}", *hint)
 
-    import_module(SERVE).serve(
+    from holdfast.server.serve import serve as run_server
+
+    run_server(
         _opener(call),
         host=host or server.host,
         port=server.port if port is None else port,
@@ -98,7 +98,9 @@ def _serve_demo(call: Invocation, folder: Path, host: str | None, port: int | No
         }  # fmt: skip
         _tell(call, shape, *lines)
 
-    import_module(SERVE).serve(
+    from holdfast.server.serve import serve as run_server
+
+    run_server(
         _opener(call), host=host, port=chosen, workers=workers or 1, services=_services, on_ready=ready
     )
 

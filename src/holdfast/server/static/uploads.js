@@ -181,7 +181,7 @@
     one("progress", row).value = part;
     const [percent, left, right] = all(".t", row);
     percent.textContent = Math.floor(part * 100) + "%";
-    left.textContent = texts[0];
+    left.textContent = texts[0] || "\u00a0";
     right.textContent = texts[1];
     one(".why", row).textContent = state === "asleep" ? "Choose the same file again to go on where it stopped." : upload.why || "";
     one(".why", row).hidden = !one(".why", row).textContent;

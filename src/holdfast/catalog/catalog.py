@@ -1,0 +1,128 @@
+"""`Catalog`: the ledgers over one database, opened and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import bindparam, select
+
+from holdfast.catalog import schema
+from holdfast.catalog.adoptions import AdoptionLedger
+from holdfast.catalog.counters import Counters
+from holdfast.catalog.database import Database
+from holdfast.catalog.datasets import DatasetLedger
+from holdfast.catalog.events import EventLedger
+from holdfast.catalog.fates import FateLedger
+from holdfast.catalog.holders import HolderLedger
+from holdfast.catalog.leases import LeaseLedger
+from holdfast.catalog.pools import PoolLedger
+from holdfast.catalog.replaces import ReplaceLedger
+from holdfast.catalog.reservations import ReservationLedger
+from holdfast.catalog.transitions import Transitions
+from holdfast.catalog.writes import WriteLedger
+from holdfast.errors import SchemaMismatch
+from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
+
+SQLITE_FILE = "catalog.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much there is in all, from counters."""
+
+    states: dict[str, int]
+
+    @property
+    def datasets(self) -> int:
+        """Datasets that are neither deleted nor purged."""
+        return sum(count for state, count in self.states.items() if state in ("new", "ok", "error"))
+
+
+class Catalog:
+    """What is where. Safe from many threads and processes; a fork is noticed."""
+
+    def __init__(self, url: str, *, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+        clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
+        self.db = Database(url)
+        self.clock = clock
+        self.counters = Counters(self.db)
+        self.events = EventLedger(self.db)
+        self.holders = HolderLedger(self.db, clock, entropy)
+        self.leases = LeaseLedger(self.db)
+        self.pools = PoolLedger(self.db)
+        self.datasets = DatasetLedger(self.db)
+        self.writes = WriteLedger(
+            self.db, clock, entropy, pools=self.pools, datasets=self.datasets, counters=self.counters,
+            events=self.events, holders=self.holders,
+        )  # fmt: skip
+        transitions = Transitions(
+            self.db, clock, datasets=self.datasets, counters=self.counters, events=self.events, leases=self.leases
+        )
+        self.fates = FateLedger(
+            self.db, clock, transitions=transitions, counters=self.counters, events=self.events
+        )
+        self.replaces = ReplaceLedger(
+            self.db, clock, entropy, transitions=transitions, counters=self.counters, events=self.events,
+            holders=self.holders,
+        )  # fmt: skip
+        self.adoptions = AdoptionLedger(
+            self.db, clock, datasets=self.datasets, counters=self.counters, events=self.events
+        )
+        self.reservations = ReservationLedger(self.db)
+        setting = schema.setting
+        self._get = self.db.statement(select(setting.c.value).where(setting.c.key == bindparam("key")))
+        put = self.db.upsert(setting).values(key=bindparam("key"), value=bindparam("value"))
+        self._set = self.db.statement(
+            put.on_conflict_do_update(index_elements=["key"], set_={"value": put.excluded.value})
+        )
+
+    @classmethod
+    def open(cls, url: str | None, state_dir: Path, *, clock: Clock | None = None) -> Catalog:
+        """The catalog at `url`, or the SQLite file in `state_dir`; a new one gets its tables.
+
+        `SchemaMismatch` if it has those of another version.
+        """
+        from holdfast.catalog import migrate
+
+        catalog = cls(url or f"sqlite:///{state_dir / SQLITE_FILE}", clock=clock)
+        found = migrate.version(catalog.db)
+        if found is None:
+            migrate.create(catalog.db)
+        elif found != schema.HEAD:
+            raise SchemaMismatch(
+                f"the catalog has schema {found}, this version of Holdfast wants {schema.HEAD}; "
+                + ("run: holdfast catalog upgrade" if found < schema.HEAD else "install a newer Holdfast")
+            )
+        return catalog
+
+    @classmethod
+    def upgrade(cls, url: str | None, state_dir: Path) -> tuple[str | None, str]:
+        """Bring the catalog there to today's schema, or make it; (version before, version after)."""
+        from holdfast.catalog import migrate
+
+        db = Database(url or f"sqlite:///{state_dir / SQLITE_FILE}")
+        try:
+            return migrate.upgrade(db)
+        finally:
+            db.close()
+
+    def totals(self) -> Totals:
+        """How many datasets there are, by state."""
+        with self.db.read() as cursor:
+            return Totals(self.counters.states(cursor))
+
+    def setting(self, key: str) -> str | None:
+        """A setting that was made at run time."""
+        with self.db.read() as cursor:
+            row = self._get.one(cursor, {"key": key})
+        return None if row is None else str(row[0])
+
+    def set(self, key: str, value: str) -> None:
+        """Make a setting."""
+        with self.db.write() as cursor:
+            self._set.run(cursor, {"key": key, "value": value})
+
+    def close(self) -> None:
+        """Give connections back. Idempotent."""
+        self.db.close()
