@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -87,12 +87,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_prints_within_its_budget():
-    times = []
+    """Counted in processor time, so that a busy machine does not matter."""
+    spent_s = []
     for _ in range(5):
-        began = time.monotonic()
+        before = os.times()
         subprocess.run([sys.executable, "-m", "holdfast", "--help"], capture_output=True, check=True)
-        times.append(time.monotonic() - began)
-    assert min(times) <= HELP_BUDGET_S, times
+        after = os.times()
+        spent_s.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    assert min(spent_s) <= HELP_BUDGET_S, spent_s
 
 
 def test_no_arguments_print_help(capsys):

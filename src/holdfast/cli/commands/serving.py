@@ -100,9 +100,7 @@ def _serve_demo(call: Invocation, folder: Path, host: str | None, port: int | No
 
     from holdfast.server.serve import serve as run_server
 
-    run_server(
-        _opener(call), host=host, port=chosen, workers=workers or 1, services=_services, on_ready=ready
-    )
+    run_server(_opener(call), host=host, port=chosen, workers=workers or 1, services=_services, on_ready=ready)
 
 
 def _demo_lines(demo: Demo, login: Login, address: str, link: str) -> list[str]:
