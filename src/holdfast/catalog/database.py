@@ -1,9 +1,16 @@
 """Connections, transactions and statements for SQLite and PostgreSQL.
 
 A statement is written once in SQLAlchemy Core, compiled once, and run on the raw driver: looking a row up
-costs what the driver costs. Connections are kept per process and made at first use; after a fork the child
-leaves its parent's alone. A write transaction on SQLite takes the database's only write lock at once and
-waits for it at most `BUSY_S`; on PostgreSQL rows are locked where a method says so.
+costs what the driver costs. Connections are kept per process and made at first use.
+
+One write transaction at a time, on both databases: each begins by taking the catalog's one write lock, and waits
+for it at most `BUSY_S`. So ledgers may touch rows in any order and never block each other for ever, a decision
+stands on counters that nobody else changes meanwhile, and the ids of events are seen in their order. The lock is
+SQLite's own; on PostgreSQL it is an advisory one, which also ends with a connection that went silent.
+
+After a fork parent and child go on, each with connections of its own: idle ones are closed before the fork, and
+the fork waits for transactions of other threads, because SQLite's locks belong to a process and what it remembers
+of them would be wrong in the child.
 
 Knows nothing of datasets; the ledgers beside it do.
 """
@@ -11,23 +18,30 @@ Knows nothing of datasets; the ledgers beside it do.
 from __future__ import annotations
 
 import os
+import select
 import sqlite3
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import false, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from holdfast.errors import CatalogError, Conflict, SchemaMismatch, Unavailable
+from holdfast.errors import CatalogError, Conflict, ForkedStore, OutcomeUnknown, SchemaMismatch, Unavailable
 
 BUSY_S = 60.0
 CONNECTIONS_KEPT = 32
 POSTGRES_CONNECT_S = 10
+FORK_WAIT_S = 10.0
 
+_WRITE_LOCK = 7286035  # the advisory lock of PostgreSQL's write transactions
+_POSTGRES_SETTINGS = (
+    f"SET lock_timeout = '{BUSY_S:.0f}s'; SET idle_in_transaction_session_timeout = '{BUSY_S:.0f}s'"
+)
 _ORPHANS: list[object] = []  # connections of a parent process: never closed, never used
 
 
@@ -81,20 +95,33 @@ class Statement:
         return cursor.fetchall()
 
 
+_DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
 class Database:
     """One database. `url` is `sqlite:////path/to/file` or `postgresql://user:password@host/name`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite:")
-        self._pid = os.getpid()
         self._idle: deque[Any] = deque()
+        self._in_use = 0
+        self._mine = threading.local()  # .count: the connections that this thread has taken
+        self._gate = threading.Condition()
+        self._is_forking = False
+        self._is_torn = False  # in a child that was forked in the middle of a transaction
         self._write_lock = threading.Lock()
         if self.is_sqlite:
             self.path = Path(url.removeprefix("sqlite:///"))
             self._dialect: Any = sqlite.dialect(paramstyle="named")
         else:
             self._dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
+        _DATABASES.add(self)
+
+    @property
+    def connections_kept(self) -> int:
+        """How many connections wait for work in this process."""
+        return len(self._idle)
 
     def statement(self, clause: Any, columns: Sequence[str] | None = None) -> Statement:
         """`clause` compiled for this database. An insert or update without values takes `columns`."""
@@ -111,22 +138,27 @@ class Database:
     def read(self) -> Iterator[Cursor]:
         """A cursor for single reads, each of which sees a committed state. No writes."""
         connection = self._take()
+        healthy = False
         try:
-            cursor = connection.cursor()
-            yield cursor
-        except Exception as error:
-            self._drop(connection)
-            raise self._translated(error) from error
-        self._idle.append(connection)
+            yield connection.cursor()
+            healthy = True
+        except Exception as error:  # noqa: BLE001 - it is raised on, as ours where it is the driver's
+            self._raise_translated(error)
+        finally:
+            self._give(connection, keep=healthy)
 
     @contextmanager
     def write(self) -> Iterator[Cursor]:
-        """A cursor in a write transaction: committed durably at the end of the block, or rolled back."""
+        """A cursor in a write transaction: committed durably at the end of the block, or rolled back.
+
+        `Conflict` if the write lock is not to be had within `BUSY_S`; `OutcomeUnknown` if the connection was lost
+        while it was being committed.
+        """
         if self.is_sqlite:
             with self._write_lock:
                 yield from self._transaction("BEGIN IMMEDIATE")
         else:
-            yield from self._transaction("BEGIN")
+            yield from self._transaction("BEGIN", f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 
     @contextmanager
     def snapshot(self) -> Iterator[Cursor]:
@@ -136,34 +168,43 @@ class Database:
 
     def close(self) -> None:
         """Close what this process keeps open. Idempotent; the database may be used again."""
-        if self._pid != os.getpid():
-            return
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            self._drop(connection)
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _transaction(self, begin: str) -> Iterator[Cursor]:
+    def _transaction(self, *begin: str) -> Iterator[Cursor]:
         connection = self._take()
+        committing = healthy = False
         try:
             cursor = connection.cursor()
-            cursor.execute(begin)
+            for text in begin:
+                cursor.execute(text)
             yield cursor
+            committing = True
             cursor.execute("COMMIT")
+            healthy = True
         except BaseException as error:
-            self._roll_back(connection)
-            if isinstance(error, Exception):
-                raise self._translated(error) from error
-            raise
-        self._idle.append(connection)
+            healthy = self._roll_back(connection)
+            if not isinstance(error, Exception):
+                raise
+            self._raise_translated(error, lost_commit=committing and not healthy)
+        finally:
+            self._give(connection, keep=healthy)
 
-    def _roll_back(self, connection: Any) -> None:
+    def _roll_back(self, connection: Any) -> bool:
+        """Whether the connection can be used on."""
         try:
             connection.cursor().execute("ROLLBACK")
-        except Exception:  # noqa: BLE001 - the connection is thrown away in any case
-            self._drop(connection)
-            return
-        self._idle.append(connection)
+        except sqlite3.Error:
+            return not connection.in_transaction  # SQLite rolls back by itself after some errors
+        except Exception:  # noqa: BLE001 - the connection is thrown away
+            return False
+        return True
 
     def _drop(self, connection: Any) -> None:
         try:
@@ -172,20 +213,70 @@ class Database:
             return
 
     def _take(self) -> Any:
-        if self._pid != os.getpid():
-            _ORPHANS.append(self._idle)
-            self._idle = deque()
-            self._write_lock = threading.Lock()
-            self._pid = os.getpid()
+        with self._gate:
+            while self._is_forking and not self._count():
+                self._gate.wait()
+            if self._is_torn:
+                raise ForkedStore(
+                    f"this process was forked in the middle of a transaction on {self.path}, and cannot use it safely; "
+                    "fork before or after, or start a new process"
+                )
+            self._in_use += 1
+            self._mine.count = self._count() + 1
         try:
-            return self._idle.pop()
-        except IndexError:
-            return self._connect()
+            while self._idle:
+                try:
+                    connection = self._idle.pop()
+                except IndexError:
+                    break
+                if self.is_sqlite or not _was_hung_up(connection):
+                    return connection
+                self._drop(connection)
+            return self._connect_sqlite() if self.is_sqlite else self._connect_postgres()
+        except BaseException:
+            self._give(None, keep=False)
+            raise
 
-    def _connect(self) -> Any:
-        return self._connect_sqlite() if self.is_sqlite else self._connect_postgres()
+    def _give(self, connection: Any, *, keep: bool) -> None:
+        """Take back what `_take` gave out."""
+        if not keep and connection is not None:
+            self._drop(connection)
+        with self._gate:
+            self._in_use -= 1
+            self._mine.count -= 1
+            if keep and len(self._idle) < CONNECTIONS_KEPT:
+                self._idle.append(connection)
+                keep = False
+            self._gate.notify_all()
+        if keep:
+            self._drop(connection)
+
+    def _count(self) -> int:
+        return getattr(self._mine, "count", 0)
+
+    def _before_fork(self) -> None:
+        if not self.is_sqlite:
+            return
+        with self._gate:
+            self._is_forking = True
+            self._gate.wait_for(lambda: self._in_use <= self._count(), FORK_WAIT_S)
+        self.close()
+
+    def _after_fork_in_parent(self) -> None:
+        with self._gate:
+            self._is_forking = False
+            self._gate.notify_all()
+
+    def _after_fork_in_child(self) -> None:
+        _ORPHANS.append(self._idle)
+        self._idle = deque()
+        self._is_torn = self.is_sqlite and (self._is_torn or self._in_use > 0)
+        self._in_use, self._mine = 0, threading.local()
+        self._gate, self._is_forking = threading.Condition(), False
+        self._write_lock = threading.Lock()
 
     def _connect_sqlite(self) -> Any:
+        connection = None
         try:
             connection = sqlite3.connect(
                 self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -197,6 +288,8 @@ class Database:
             cursor.execute("PRAGMA cache_size=-16000")
             cursor.execute("PRAGMA temp_store=MEMORY")
         except sqlite3.Error as error:
+            if connection is not None:
+                self._drop(connection)
             raise self._translated(error) from error
         return connection
 
@@ -204,11 +297,26 @@ class Database:
         import psycopg
 
         try:
-            connection = psycopg.connect(self.url, autocommit=True, connect_timeout=POSTGRES_CONNECT_S)
+            connection = psycopg.connect(
+                self.url, autocommit=True, connect_timeout=POSTGRES_CONNECT_S,
+                keepalives_idle=30, keepalives_interval=10, keepalives_count=3,
+            )  # fmt: skip
+            connection.execute(_POSTGRES_SETTINGS)
         except psycopg.Error as error:
             raise self._translated(error) from error
         connection.prepare_threshold = 2
         return connection
+
+    def _raise_translated(self, error: Exception, *, lost_commit: bool = False) -> NoReturn:
+        ours = self._translated(error)
+        if ours is error:
+            raise error
+        if lost_commit and isinstance(ours, Unavailable):
+            raise OutcomeUnknown(
+                f"the catalog's PostgreSQL went away while it recorded this; look whether it did: {error}",
+                operation="catalog",
+            ) from error
+        raise ours from error
 
     def _translated(self, error: Exception) -> Exception:
         """The driver's error as one of ours; any other error as it is."""
@@ -247,6 +355,40 @@ class Database:
             return Conflict(f"the catalog refused a contradiction: {text}")
         if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
             return Conflict(f"the catalog was changed by somebody else at the same time: {text}")
-        if isinstance(error, psycopg.OperationalError):
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            return Conflict(f"the catalog was busy for {BUSY_S:.0f} s; try again")
+        if isinstance(error, psycopg.errors.DiskFull):
+            return CatalogError(f"the disk of the catalog's PostgreSQL is full; nothing was changed: {text}")
+        if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout | psycopg.OperationalError):
             return Unavailable(f"the catalog's PostgreSQL cannot be reached: {text}", operation="catalog")
         return CatalogError(f"the catalog: {text}")
+
+
+def _was_hung_up(connection: Any) -> bool:
+    """Whether the server has ended an idle connection: it says so before it closes, and says nothing else."""
+    try:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return connection.closed or bool(poll.poll(0))
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not used again
+        return True
+
+
+def _before_fork() -> None:
+    for database in list(_DATABASES):
+        database._before_fork()  # noqa: SLF001 - this module's own
+
+
+def _after_fork_in_parent() -> None:
+    for database in list(_DATABASES):
+        database._after_fork_in_parent()  # noqa: SLF001 - this module's own
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_DATABASES):
+        database._after_fork_in_child()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
