@@ -84,6 +84,14 @@ def test_progress_in_plain_lines(lab: Lab):
     assert lab.call("put", lab.file("reads.fastq"), "--progress=loud").code == 2
 
 
+def test_get_and_replace_show_progress_too(lab: Lab):
+    lab.put("reads.fastq", b"x" * 4096)
+    for arguments in (("get", "1", "-o", "x"), ("replace", "1", lab.file("new", b"y" * 4096))):
+        answer = lab.call(*arguments, "--progress=plain")
+        assert answer.code == 0
+        assert "4.0 KiB done in" in answer.err.splitlines()[-1]
+
+
 # -- JSON ---------------------------------------------------------------------------------------------------
 
 

@@ -139,12 +139,13 @@ class Hold:
         return Writer(run, size_bytes)
 
     def replace(
-        self, dataset: int | str, source: Source, *, actor: str | None = None, digest: str | None = None
-    ) -> Dataset:
+        self, dataset: int | str, source: Source, *, actor: str | None = None, digest: str | None = None,
+        on_progress: Any = None,
+    ) -> Dataset:  # fmt: skip
         """New bytes for a dataset. Readers see the old or the new, whole. `Conflict` while a job counts on it
         or somebody else replaces it."""
         body, _ = body_of(source, "replacement")
-        return self.transfer.replace(self.find(dataset), body, actor, digest)
+        return self.transfer.replace(self.find(dataset), body, actor, digest, on_progress)
 
     def _incoming(
         self, body: Body, name: str, *, pool: str | None, preferred: str | None, owner: str | None,
@@ -187,11 +188,11 @@ class Hold:
 
     def export(
         self, dataset: int | str, target: str | Path, *, range: ByteRange | None = None,  # noqa: A002
-        extra_file: str | None = None,
+        extra_file: str | None = None, on_progress: Any = None,
     ) -> int:  # fmt: skip
         """Write the bytes to a file: replaced at once and whole, or left as it was. The number of bytes.
-        `Corrupt` if they are not those that were stored."""
-        return self.lookout.export(dataset, Path(target), range, extra_file)
+        `Corrupt` if they are not those that were stored. `on_progress` is called with the bytes done so far."""
+        return self.lookout.export(dataset, Path(target), range, extra_file, on_progress)
 
     def extra_files(self, dataset: int | str) -> list[ExtraFile]:
         """The dataset's extra files, by path."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import uuid as uuids
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -193,8 +194,9 @@ class Lookout:
     # -- copies that one owns -----------------------------------------------------------------------------
 
     def export(
-        self, dataset: int | str, target: Path, wanted: ByteRange | None = None, extra_file: str | None = None
-    ) -> int:
+        self, dataset: int | str, target: Path, wanted: ByteRange | None = None, extra_file: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:  # fmt: skip
         """Write the bytes to `target`: replaced at once and whole, or left as it was. The number of bytes.
 
         A whole dataset is checked against its checksum on the way; `Corrupt` marks the replica suspect.
@@ -203,7 +205,7 @@ class Lookout:
         temporary = folder / f".{target.name[:100]}.{self._entropy.token(6)}.part"
         try:
             with open(temporary, "xb") as stream:
-                size = self.pour(dataset, stream, wanted, extra_file)
+                size = self.pour(dataset, stream, wanted, extra_file, on_progress)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, target)
@@ -216,7 +218,7 @@ class Lookout:
 
     def pour(
         self, dataset: int | str, stream: io.BufferedWriter | io.RawIOBase, wanted: ByteRange | None = None,
-        extra_file: str | None = None,
+        extra_file: str | None = None, on_progress: Callable[[int], None] | None = None,
     ) -> int:  # fmt: skip
         """Write the bytes to a stream, checked as by `export`. The number of bytes."""
         found = self.find(dataset)
@@ -238,6 +240,8 @@ class Lookout:
                     digest.update(buffer[:count])
                 stream.write(buffer[:count])
                 left -= count
+                if on_progress is not None:
+                    on_progress(stop - start - left)
             actual = f"blake3:{digest.hexdigest()}" if digest is not None else None
             version = reader.stat.version
         if actual is not None and actual != expected:

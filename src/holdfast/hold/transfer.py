@@ -177,7 +177,10 @@ class Transfer:
 
     # -- replace ------------------------------------------------------------------------------------------
 
-    def replace(self, dataset: Dataset, body: Body, actor: str | None = None, digest: str | None = None) -> Dataset:
+    def replace(
+        self, dataset: Dataset, body: Body, actor: str | None = None, digest: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Dataset:  # fmt: skip
         """New bytes for an old dataset, in the pool where it is. Readers see the old or the new, whole."""
         replica = next((one for one in dataset.replicas if one.state in ("present", "suspect", "missing")), None)
         if replica is None:
@@ -191,7 +194,7 @@ class Transfer:
         size = body.size_bytes if body.size_bytes is not None else STEP_BYTES
         request = Request(size_bytes=size, pool=pool.object_store_id)
         prepared = self._catalog.replaces.begin(dataset.id, size, pool.object_store_id)
-        incoming = Incoming(body, NewDataset(dataset.name, size, dataset.owner), request)
+        incoming = Incoming(body, NewDataset(dataset.name, size, dataset.owner), request, on_progress=on_progress)
         watch = _Watch(self._catalog, self._pools, prepared, incoming)
         try:
             self._refuse_full(prepared, request)

@@ -23,8 +23,10 @@ def check(call: Invocation) -> int:
     cannot be used, with 6 if a pool cannot.
     """
     with call.hold() as hold:
-        notes: tuple[Problem, ...] = hold.config.notes
         checks = hold.check_pools()
+        said = {f"pool {found.object_store_id}" for found in checks if found.severity != "ok"}
+        odd = [warning for warning in hold.warnings if warning.where not in said]
+        notes: tuple[Problem, ...] = (*hold.config.notes, *odd)
         source, state_dir = hold.config.source, str(hold.state_dir)
     failed = [found for found in checks if not found.ok]
     call.answer(

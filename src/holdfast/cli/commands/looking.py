@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -186,8 +185,7 @@ def get(
                 _copy_to_stdout(hold, found, part, progress.update)
                 return
             target = _target(found, output)
-            written = hold.export(found.id, target, range=part)
-            progress.update(written)
+            written = hold.export(found.id, target, range=part, on_progress=progress.update)
         answer = {"id": found.id, "uuid": found.uuid, "path": str(target), "size_bytes": written}
         call.answer(answer, f"{render.clean(str(target))}: {render.size(written)}")
 
@@ -202,28 +200,11 @@ def _target(dataset: Dataset, output: str | None) -> Path:
     return target / name if target.is_dir() else target
 
 
-class _Counting(io.RawIOBase):
-    """Standard output, telling how many bytes went through."""
-
-    def __init__(self, on_progress: Callable[[int], None]) -> None:
-        super().__init__()
-        self._on_progress = on_progress
-        self._done = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, block: Any, /) -> int:
-        count = sys.stdout.buffer.write(block)
-        self._done += count
-        self._on_progress(self._done)
-        return count
-
-
 def _copy_to_stdout(hold: Hold, dataset: Dataset, part: ByteRange | None, on_progress: Callable[[int], None]) -> None:
     sys.stdout.flush()
-    hold.lookout.pour(dataset.id, _Counting(on_progress), part)
-    sys.stdout.buffer.flush()
+    target: Any = sys.stdout.buffer
+    hold.lookout.pour(dataset.id, target, part, on_progress=on_progress)
+    target.flush()
 
 
 @command(example="holdfast explain 24\nholdfast explain --put 20GiB --user alice@example.org")

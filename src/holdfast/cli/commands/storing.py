@@ -97,8 +97,7 @@ def replace(
     Readers see the old bytes or the new ones, whole. Id, uuid and name stay.
     """
     with call.hold() as hold, call.progress(_title([file]), _total_bytes([file])) as progress:
-        new = hold.replace(dataset, _source(file), actor=ACTOR)
-        progress.update(new.size_bytes)
+        new = hold.replace(dataset, _source(file), actor=ACTOR, on_progress=progress.update)
         _answer(call, hold, [new], one=True, verb="replaced")
 
 
