@@ -39,7 +39,7 @@ def main() -> int:
     if not arguments.parts:
         (HERE / "latest.json").write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
     missed = [row.name for row in rows if not row.met]
-    print(f"{len(rows) - len(missed)} of {len(rows)} targets met" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    print(f"{len(rows) - len(missed)} of {len(rows)} targets met", *(f"missed: {name}" for name in missed), sep="\n")
     return 1 if missed else 0
 
 

@@ -70,7 +70,10 @@ def main(folder: Path) -> list[Row]:
     rows = [
         costs("find, 1,000,000 against 1,000", lambda: find(0), lambda: find(1), at_most=AT_MOST),
         costs("put, 1,000,000 against 1,000", lambda: put(large), lambda: put(small), at_most=AT_MOST),
-        costs("ls, 1,000,000 against 1,000", lambda: page(large, Filter()), lambda: page(small, Filter()), at_most=AT_MOST),
+        costs(
+            "ls, 1,000,000 against 1,000", lambda: page(large, Filter()), lambda: page(small, Filter()),
+            at_most=AT_MOST,
+        ),
         costs(
             "ls --user --pool, 1,000,000 against 1,000",
             lambda: page(large, Filter(owner="a@example.org", pool="pool1")),

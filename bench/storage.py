@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 from bench.holds import make_hold, make_peer
 from bench.measuring import Row, costs, faster, seconds
-from holdfast.hold import PutItem
 
 GIB = 1024**3
 LOOKS = 2000
@@ -57,8 +56,7 @@ def one_large(folder: Path) -> list[Row]:
     hold = make_hold(folder / "large", 2)
     source = folder / "source"
     with open(source, "wb") as stream:
-        for _ in range(64):
-            stream.write(os.urandom(GIB // 64))
+        stream.writelines(os.urandom(GIB // 64) for _ in range(64))
     copy = folder / "copy"
 
     def put() -> None:

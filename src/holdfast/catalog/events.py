@@ -62,4 +62,3 @@ class EventLedger:
         """The lines after that id, oldest first."""
         with self._db.read() as cursor:
             return [Event(*row) for row in self._since.all(cursor, {"after": after, "limit": limit})]
-

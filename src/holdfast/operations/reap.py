@@ -36,9 +36,9 @@ class Reap:
         amounts: dict[str, Amount] = {}
         blockers: list[Blocker] = []
 
-        def add(name: str, size: int) -> None:
+        def add(name: str, size_bytes: int) -> None:
             before = amounts.get(name, Amount())
-            amounts[name] = Amount(before.objects + 1, before.size_bytes + size)
+            amounts[name] = Amount(before.objects + 1, before.size_bytes + size_bytes)
 
         ledger = hold.catalog.fates
         for holder in hold.catalog.holders.dead():
