@@ -235,9 +235,7 @@ EFFECTS = st.one_of(
     st.tuples(st.just("put"), NAMES),
     st.tuples(st.sampled_from(["replace", "link", "rename_new"]), NAMES, NAMES),
     st.tuples(st.just("unlink"), NAMES),
-    st.tuples(
-        st.sampled_from(["make_folder", "remove_folder", "sync_folder"]), st.sampled_from(["000", "001"])
-    ),
+    st.tuples(st.sampled_from(["make_folder", "remove_folder", "sync_folder"]), st.sampled_from(["000", "001"])),
     st.tuples(st.just("sync_root")),
 )
 

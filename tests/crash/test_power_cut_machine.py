@@ -84,9 +84,7 @@ def test_a_machine_that_is_closed_leaves_nothing(power_cut_machine: Machines) ->
     assert not folder.exists()
 
 
-def test_a_missing_compiler_is_told_where_it_is_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_compiler_is_told_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_wide_registers("fpu avx512f amx_tile amx_int8")
     assert not has_wide_registers("fpu avx512f")
     (tmp_path / "linux.uml").touch(mode=0o755)
