@@ -40,7 +40,8 @@ class HolderLedger:
         self._db = db
         self._clock = clock
         self._entropy = entropy
-        self._own: tuple[int, str] | None = None
+        self._own: dict[int, str] = {}  # by process id: a fork has one of its own
+        self._written: set[int] = set()
         columns = (_HOLDER.c.id, _HOLDER.c.machine, _HOLDER.c.pid, _HOLDER.c.born, _HOLDER.c.kind, _HOLDER.c.seen_us)
         self._insert = db.statement(
             db.upsert(_HOLDER).on_conflict_do_nothing(),
@@ -55,25 +56,35 @@ class HolderLedger:
     def own(self, kind: str = "client") -> str:
         """This process's id. Its row is written, in a transaction of its own, when it is asked for first."""
         pid = os.getpid()
-        if self._own is not None and self._own[0] == pid:
-            return self._own[1]
-        own = self._entropy.token(12)
-        with self._db.write() as cursor:
-            self._insert.run(
-                cursor,
-                {
-                    "id": own, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
-                    "seen_us": self._clock.now_us(),
-                },
-            )  # fmt: skip
-        self._own = (pid, own)
-        return own
+        known = self._own.get(pid) or self._own.setdefault(pid, self._entropy.token(12))
+        if pid not in self._written:  # threads that meet here write the same row
+            with self._db.write() as cursor:
+                self._insert.run(
+                    cursor,
+                    {
+                        "id": known, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
+                        "seen_us": self._clock.now_us(),
+                    },
+                )  # fmt: skip
+            self._written.add(pid)
+        return known
 
     def touch(self) -> None:
-        """Show a sign of life."""
+        """Show a sign of life, also after having been taken for dead."""
         own = self.own()
         with self._db.write() as cursor:
-            self._touch.run(cursor, {"which": own, "now": self._clock.now_us()})
+            if self._touch.run(cursor, {"which": own, "now": self._clock.now_us()}) == 0:
+                self._introduce(cursor, own, "client")
+
+    def _introduce(self, cursor: Cursor, own: str, kind: str) -> None:
+        pid = os.getpid()
+        self._insert.run(
+            cursor,
+            {
+                "id": own, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
+                "seen_us": self._clock.now_us(),
+            },
+        )  # fmt: skip
 
     def dead(self) -> list[Holder]:
         """The processes that are known, or must be taken, to be gone."""
@@ -90,7 +101,7 @@ class HolderLedger:
     def alive(self, holder: Holder) -> bool:
         """Whether that process still lives, as far as can be known from here."""
         here = this_machine()
-        if holder.machine == here:
+        if holder.machine == here and not _is_hidden(holder.pid):
             return born(holder.pid) == holder.born
         host, boot, _ = here.split(" ", 2)
         its_host, its_boot, _ = holder.machine.split(" ", 2)
@@ -112,6 +123,19 @@ def this_machine() -> str:
     # a name alone may be given twice, as `localhost` is
     host = f"{socket.gethostname()}/{_line_of('/etc/machine-id')}"
     return f"{host} {_line_of('/proc/sys/kernel/random/boot_id')} {space}"
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether that process exists, but is another user's and may not be looked at (/proc with `hidepid`)."""
+    if os.path.exists(f"/proc/{pid}/stat"):
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _line_of(path: str) -> str:
