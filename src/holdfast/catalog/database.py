@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from sqlalchemy import false, or_
+from sqlalchemy import BindParameter, false, literal
 from sqlalchemy.dialects import postgresql, sqlite
 
 from holdfast.errors import CatalogError, Conflict, ForkedStore, OutcomeUnknown, SchemaMismatch, Unavailable
@@ -46,8 +46,9 @@ _ORPHANS: list[object] = []  # connections of a parent process: never closed, ne
 
 
 def any_of(column: Any, values: Sequence[Any]) -> Any:
-    """`column IN (values)` for a statement that is compiled once."""
-    return or_(*(column == value for value in values)) if values else false()
+    """`column IN (values)` for a statement that is compiled once; values, or parameters to be given later."""
+    given = [value if isinstance(value, BindParameter) else literal(value) for value in values]
+    return column.in_(given) if given else false()
 
 
 class Cursor(Protocol):

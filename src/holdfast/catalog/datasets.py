@@ -61,7 +61,6 @@ class DatasetLedger:
         self._extras = db.statement(
             select(_EXTRA.c.path, _EXTRA.c.size_bytes, _EXTRA.c.checksum)
             .where(_EXTRA.c.dataset_id == bindparam("id"))
-            .order_by(_EXTRA.c.path)
         )
         keys = (
             select(_REPLICA.c.dataset_id, *_REPLICA_COLUMNS)
@@ -104,9 +103,10 @@ class DatasetLedger:
         return None if row is None else (row[0], row[1], row[2])
 
     def extra_files(self, dataset_id: int) -> list[ExtraFile]:
-        """A dataset's extra files, by path."""
+        """A dataset's extra files, in the order of their paths' bytes."""
         with self._db.read() as cursor:
-            return [ExtraFile(*row) for row in self._extras.all(cursor, {"id": dataset_id})]
+            found = [ExtraFile(*row) for row in self._extras.all(cursor, {"id": dataset_id})]
+        return sorted(found, key=lambda one: one.path.encode())  # a database sorts by its own language's rules
 
     def page(self, which: Filter) -> list[Dataset]:
         """One page, newest first unless asked otherwise. Two queries, whatever the number of datasets."""

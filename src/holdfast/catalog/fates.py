@@ -11,7 +11,7 @@ import json
 from sqlalchemy import and_, bindparam, func, select, update
 
 from holdfast.catalog import schema
-from holdfast.catalog.base import Dataset, ReplicaState
+from holdfast.catalog.base import Dataset, Replica, ReplicaState
 from holdfast.catalog.counters import DEFAULT_QUOTA, Counters
 from holdfast.catalog.database import Database, any_of
 from holdfast.catalog.datasets import fold_name
@@ -113,9 +113,10 @@ class FateLedger:
             if dataset.state == "purged":
                 raise Conflict(f"dataset {dataset_id} was purged: its bytes are gone and it cannot be restored")
             if dataset.state == "deleted":
-                # one that was in error when it was removed has no checksum and no present replica
-                usable = any(replica.state in ("present", "suspect") for replica in dataset.replicas)
-                self._transitions.to_state(cursor, dataset, "ok" if usable else "error", "restored", actor=actor)
+                whole = any(replica.state == "present" for replica in dataset.replicas)
+                notes = [replica.note for replica in dataset.replicas if replica.note]
+                words = "restored" if whole or not notes else notes[0]
+                self._transitions.to_state(cursor, dataset, "ok" if whole else "error", words, actor=actor)
             return self._transitions.again(cursor, dataset_id)
 
     def begin_purge(self, dataset_id: int, actor: str | None) -> Dataset:
@@ -173,9 +174,14 @@ class FateLedger:
             return True
 
     def verified(self, dataset_id: int, object_store_id: str, version: str, checksum: str) -> None:
-        """The bytes were read back and are right. Records the checksum of an adopted dataset."""
+        """The bytes were read back and are right. Records the checksum of an adopted dataset.
+
+        Changes nothing if the dataset has been purged or replaced since they were read.
+        """
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, dataset_id)
+            if _expected(dataset, object_store_id) is None or dataset.checksum not in (None, checksum):
+                return
             self._verified.run(
                 cursor,
                 {
@@ -188,10 +194,12 @@ class FateLedger:
 
     def doubt(self, dataset_id: int, object_store_id: str, state: ReplicaState, why: str) -> None:
         """A replica is not what it should be: `suspect` (damaged) or `missing`. The dataset is in error when
-        no other replica is whole."""
+        no other replica is whole. Changes nothing if it has been purged since somebody looked."""
         now = self._clock.now_us()
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, dataset_id)
+            if _expected(dataset, object_store_id) is None:
+                return
             self._transitions.replica_state(cursor, dataset_id, object_store_id, state, note=why)
             whole = any(
                 one.state == "present" and one.object_store_id != object_store_id for one in dataset.replicas
@@ -201,3 +209,11 @@ class FateLedger:
             self._events.add(
                 cursor, now, f"replica.{state}", why, dataset_id=dataset_id, object_store_id=object_store_id
             )
+
+
+def _expected(dataset: Dataset, object_store_id: str) -> Replica | None:
+    """The replica that should be whole in that pool, if there is one."""
+    for replica in dataset.replicas:
+        if replica.object_store_id == object_store_id and replica.state in ("present", "suspect", "missing"):
+            return replica
+    return None

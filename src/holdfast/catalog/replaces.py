@@ -95,8 +95,8 @@ class ReplaceLedger:
     def stage(self, prepared: Prepared, checksum: str, size_bytes: int) -> None:
         """Write down what the blob is about to become, before its name is published."""
         with self._db.write() as cursor:
-            if not self._transitions.is_reserved(cursor, prepared.dataset_id):
-                raise Conflict(f"the replace of dataset {prepared.dataset_id} was taken for dead; do it again")
+            if not self._transitions.is_reserved(cursor, prepared):
+                raise _given_up(prepared)
             self._stage.run(
                 cursor,
                 {
@@ -112,12 +112,22 @@ class ReplaceLedger:
         return None if row is None or row[0] is None else (row[0], row[1])
 
     def commit(self, finished: Finished, actor: str | None) -> Dataset:
-        """Record that the new bytes are there. Also finishes a replace that died after publishing."""
+        """Record that the new bytes are there. Also finishes a replace that died after publishing.
+
+        Somebody else may have finished it meanwhile: then nothing is left to do. `Conflict` if it was taken for dead
+        and forgotten.
+        """
         prepared = finished.prepared
         now = self._clock.now_us()
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, prepared.dataset_id)
             row = self._end_reservation.one(cursor, {"which": prepared.dataset_id, "proof": prepared.token})
+            if row is None:
+                if dataset.checksum == finished.checksum:
+                    return dataset
+                staged = self._staged.one(cursor, {"which": dataset.id, "pool": prepared.object_store_id})
+                if staged is None or staged[0] != finished.checksum or dataset.state == "purged":
+                    raise _given_up(prepared)
             extras = dataset.total_bytes - dataset.size_bytes
             total = finished.size_bytes + extras
             self._set_content.run(
@@ -160,3 +170,7 @@ class ReplaceLedger:
                         "new_size": None,
                     },
                 )  # fmt: skip
+
+
+def _given_up(prepared: Prepared) -> Conflict:
+    return Conflict(f"the replace of dataset {prepared.dataset_id} was taken for dead; do it again")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import and_, bindparam, select, update
 
 from holdfast.catalog import schema
-from holdfast.catalog.base import Dataset, DatasetState, ReplicaState
+from holdfast.catalog.base import Dataset, DatasetState, Prepared, ReplicaState
 from holdfast.catalog.counters import Counters
 from holdfast.catalog.database import Cursor, Database
 from holdfast.catalog.datasets import DatasetLedger
@@ -42,21 +42,13 @@ class Transitions:
                 note=bindparam("new_note"), updated_us=bindparam("now"),
             )
         )  # fmt: skip
-        self._set_state = db.statement(
-            update(_DATASET)
-            .where(this)
-            .values(
-                state=bindparam("new_state"), hidden=bindparam("new_hidden"), deleted_us=bindparam("new_deleted"),
-                note=bindparam("new_note"), updated_us=bindparam("now"),
-            )
-        )  # fmt: skip
         self._set_replica_state = db.statement(
             update(_REPLICA)
             .where(here)
             .values(state=bindparam("new_state"), note=bindparam("new_note"), changed_us=bindparam("now"))
         )
         self._reserved = db.statement(
-            select(_RESERVATION.c.kind).where(_RESERVATION.c.dataset_id == bindparam("which"))
+            select(_RESERVATION.c.kind, _RESERVATION.c.token).where(_RESERVATION.c.dataset_id == bindparam("which"))
         )
 
     def locked(self, cursor: Cursor, dataset_id: int) -> Dataset:
@@ -100,9 +92,10 @@ class Transitions:
             cursor, {"which": dataset_id, "pool": pool, "new_state": state, "new_note": note, "now": now}
         )
 
-    def is_reserved(self, cursor: Cursor, dataset_id: int) -> bool:
-        """Whether somebody writes it now."""
-        return self._reserved.one(cursor, {"which": dataset_id}) is not None
+    def is_reserved(self, cursor: Cursor, prepared: Prepared) -> bool:
+        """Whether this write still has its room: it has not been taken for dead."""
+        row = self._reserved.one(cursor, {"which": prepared.dataset_id})
+        return row is not None and row[1] == prepared.token
 
     def refuse_busy(self, cursor: Cursor, dataset: Dataset, verb: str, *, leased: bool) -> None:
         """`Conflict` if somebody writes it now, or, where `leased` counts, if a job needs it."""

@@ -141,7 +141,7 @@ class WriteLedger:
         self._retire_replica = db.statement(
             update(_REPLICA)
             .where(_REPLICA.c.dataset_id == bindparam("which"))
-            .values(state="retiring", changed_us=bindparam("now"))
+            .values(state="retiring", size_bytes=bindparam("new_size"), changed_us=bindparam("now"))
         )
         self._insert_extra = db.statement(
             insert(schema.extra_file), columns=["dataset_id", "path", "size_bytes", "checksum"]
@@ -211,7 +211,9 @@ class WriteLedger:
             choices = decide(request, rows, no_rounds)
             here = [choice for choice in choices if choice.object_store_id == prepared.object_store_id]
             if not here or not here[0].possible:
-                raise no_pool(request, here)
+                error = no_pool(request, here)
+                error.store = prepared.object_store_id
+                raise error
             self._touch(cursor, prepared, more_bytes)
             self._counters.add_to_pool(cursor, prepared.object_store_id, reserved=more_bytes)
 
@@ -286,8 +288,7 @@ class WriteLedger:
             )
             if row is None:
                 return
-            for node, signature, child in json.loads(row[1]):
-                self._bump_round.run(cursor, {"node_id": node, "signature": signature, "child": child, "more": -1})
+            self._take_back_turns(cursor, row[1])
             self._counters.add_to_pool(cursor, prepared.object_store_id, reserved=-row[0])
             self._counters.add_to_states(cursor, {"new": -1})
             for statement in self._forget:
@@ -300,8 +301,9 @@ class WriteLedger:
             if row is None:
                 return
             now = self._clock.now_us()
+            self._take_back_turns(cursor, row[1])
             self._purge_dataset.run(cursor, {"which": prepared.dataset_id, "new_note": why, "now": now})
-            self._retire_replica.run(cursor, {"which": prepared.dataset_id, "now": now})
+            self._retire_replica.run(cursor, {"which": prepared.dataset_id, "new_size": int(row[0]), "now": now})
             # a retiring replica counts until it is gone; nobody knows how many of the bytes arrived
             self._counters.add_to_pool(
                 cursor, prepared.object_store_id, datasets=1, used=int(row[0]), reserved=-int(row[0])
@@ -339,6 +341,11 @@ class WriteLedger:
     def fresh_uuid(self) -> str:
         """A uuid for a new dataset."""
         return self._entropy.uuid()
+
+    def _take_back_turns(self, cursor: Cursor, rounds_json: str) -> None:
+        """What was not stored was nobody's turn."""
+        for node, signature, child in json.loads(rounds_json):
+            self._bump_round.run(cursor, {"node_id": node, "signature": signature, "child": child, "more": -1})
 
     def _write_intents(self, cursor: Cursor, inserts: list[dict[str, object]], now: int) -> None:
         self._insert_dataset.run_many(cursor, inserts)
