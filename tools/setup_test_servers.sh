@@ -13,6 +13,8 @@ compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has initdb || missin
 has nginx || missing+=(nginx-light)
 has chromium || has chromium-browser || missing+=(chromium)
 has linux.uml || missing+=(user-mode-linux)
+# processors with AMX need an adapter for user-mode Linux, which is compiled (holdfast.testing.user_mode_linux)
+! grep -qsw amx_tile /proc/cpuinfo || has cc || has gcc || missing+=(gcc)
 has mkfs.ext4 && has debugfs || missing+=(e2fsprogs)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

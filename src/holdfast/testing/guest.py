@@ -74,9 +74,7 @@ def init_script(
     if writeback_ms is not None:
         options += ",commit=1"
         hundredths = max(writeback_ms // 10, 1)
-        tuning = [
-            f"echo {hundredths} > /proc/sys/vm/dirty_{what}_centisecs" for what in ("expire", "writeback")
-        ]
+        tuning = [f"echo {hundredths} > /proc/sys/vm/dirty_{what}_centisecs" for what in ("expire", "writeback")]
     lines = [
         "#!/bin/sh",
         "set -e",

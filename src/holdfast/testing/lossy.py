@@ -185,9 +185,7 @@ class LossyFiles:
             settled = steps if any(step.node is None for step in mine) else mine
             for step in settled:
                 for earlier in self._pending[:index]:
-                    earlier[:] = [
-                        old for old in earlier if (old.parent, old.name) != (step.parent, step.name)
-                    ]
+                    earlier[:] = [old for old in earlier if (old.parent, old.name) != (step.parent, step.name)]
                 step.settle()
             steps[:] = [step for step in steps if step not in settled]
         self._pending = [steps for steps in self._pending if steps]

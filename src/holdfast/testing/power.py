@@ -126,9 +126,7 @@ class PowerCutMachine:
         """Forget the machine with its disk. Idempotent."""
         shutil.rmtree(self._room, ignore_errors=True)
 
-    def run(
-        self, script: Path, *arguments: str, cut: Cut | None = None, limit_s: float = DEFAULT_LIMIT_S
-    ) -> Run:
+    def run(self, script: Path, *arguments: str, cut: Cut | None = None, limit_s: float = DEFAULT_LIMIT_S) -> Run:
         """Boot, run the Python script in the guest with the disk as its working directory, and switch off.
 
         Without `cut` the script has to end with status 0, and the disk is unmounted cleanly (as far as Linux
@@ -154,9 +152,7 @@ class PowerCutMachine:
             stack.callback(os.close, reading)
             try:
                 console = stack.enter_context((self._room / "console").open("wb"))
-                process = _boot(
-                    self._kernel, self._command(init, writing), self._room, console.fileno(), writing
-                )
+                process = _boot(self._kernel, self._command(init, writing), self._room, console.fileno(), writing)
             finally:
                 os.close(writing)
             listener = _Listener(reading, process, limit_s)

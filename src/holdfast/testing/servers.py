@@ -154,9 +154,7 @@ def nginx(http_block: str, *, port: int) -> Iterator[Server]:
     binary = program("nginx", package="nginx-light")
     with temporary_folder("holdfast-nginx-") as folder:
         account = "user root;\n" if os.geteuid() == 0 else ""
-        (folder / "nginx.conf").write_text(
-            _NGINX_CONF.format(folder=folder, account=account, http=http_block)
-        )
+        (folder / "nginx.conf").write_text(_NGINX_CONF.format(folder=folder, account=account, http=http_block))
         command = [
             str(binary),
             "-e",

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _fetched(cache: Path) -> Path:
 def _adapter(cache: Path) -> Path | None:
     if not has_wide_registers():
         return None
-    kept = cache / "wide-registers.so"
+    kept = cache / f"wide-registers-{zlib.crc32(_ADAPTER.encode()):08x}.so"
     if kept.exists():
         return kept
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang", "tcc"))), None)
