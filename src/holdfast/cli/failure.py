@@ -18,6 +18,7 @@ from typer import Abort, Exit, TyperException
 from holdfast.cli import render
 from holdfast.errors import ConfigError, HoldfastError, outcome
 
+DOCS = "https://holdfast.readthedocs.io/en/latest/reference/"  # the server's problems say the same
 DEBUG_VARIABLE = "HOLDFAST_DEBUG"
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -43,7 +44,7 @@ class Failure:
     def to_json(self) -> dict[str, Any]:
         """A problem object: the members of RFC 9457, and the exit code."""
         return {
-            "type": self.page,
+            "type": DOCS + self.page,
             "title": self.title,
             "status": self.status,
             "detail": "\n".join(self.lines),

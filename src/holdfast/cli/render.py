@@ -1,13 +1,15 @@
 """How answers look on a terminal and in a pipe: tables, key/value pairs, sizes, times, safe text.
 
 Everything that people typed goes through `clean` before it reaches a terminal: control characters and marks
-that change the direction of writing are shown as escapes. On a terminal, tables are coloured and names are
-cut to its width; elsewhere nothing is cut and nothing is coloured.
+that change the direction of writing are shown as escapes. On a terminal, headings are bold and names are cut
+to its width; elsewhere nothing is cut and nothing is bold.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,12 +20,15 @@ Align = Literal["left", "right"]
 
 _JOINERS = "\u200c\u200d"  # they belong to the spelling of some languages, and to emoji
 _NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_GAP = "  "
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
+WIDE_MIN = 12
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column. `wide` is the one that gives way when a terminal is too narrow."""
+    """A table's column. A `wide` one is cut when a terminal is too narrow."""
 
     title: str
     align: Align = "left"
@@ -118,14 +123,14 @@ def write_json(value: Any, stream: TextIO) -> None:
 
 
 def write(blocks: Iterable[Block], stream: TextIO) -> None:
-    """Print the blocks, in colour if `stream` is a terminal."""
-    if stream.isatty() and any(isinstance(block, Table) and block.rows for block in blocks):
-        _write_coloured(blocks, stream)
-        return
-    stream.writelines(_plain(block) for block in blocks)
+    """Print the blocks; on a terminal with bold headings, and names cut to its width."""
+    is_terminal = stream.isatty()
+    columns = shutil.get_terminal_size().columns if is_terminal else None
+    is_bold = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    stream.writelines(_text(block, columns, is_bold=is_bold) for block in blocks)
 
 
-def _plain(block: Block) -> str:
+def _text(block: Block, columns: int | None, *, is_bold: bool) -> str:
     if isinstance(block, str):
         return block + "\n"
     if isinstance(block, Fields):
@@ -135,36 +140,40 @@ def _plain(block: Block) -> str:
         return f"{block.empty}\n" if block.empty else ""
     titles = [column.title for column in block.columns]
     widths = [max(width(cell) for cell in cells) for cells in zip(titles, *block.rows, strict=True)]
-    lines = []
-    for row in (titles, *block.rows):
-        cells = zip(row, widths, block.columns, strict=True)
-        line = "  ".join(_pad(cell, most, column.align) for cell, most, column in cells)
-        lines.append(line.rstrip() + "\n")
-    return "".join(lines)
+    if columns is not None:
+        widths = _fitted(widths, block.columns, columns)
+    head, *lines = (_line(row, widths, block.columns) for row in (titles, *block.rows))
+    if is_bold:
+        head = f"{_BOLD}{head}{_PLAIN}"
+    return "".join(f"{line}\n" for line in (head, *lines))
 
 
-def _write_coloured(blocks: Iterable[Block], stream: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
+def _fitted(widths: list[int], columns: Sequence[Column], most: int) -> list[int]:
+    """The widths, those of wide columns made smaller where the line would not fit."""
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - most
+    fitted = list(widths)
+    for at, column in enumerate(columns):
+        if column.wide and over > 0:
+            less = min(over, max(fitted[at] - WIDE_MIN, 0))
+            fitted[at] -= less
+            over -= less
+    return fitted
 
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    for block in blocks:
-        if not isinstance(block, Table) or not block.rows:
-            stream.write(_plain(block))
-            continue
-        table = RichTable(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for column in block.columns:
-            table.add_column(
-                column.title,
-                justify=column.align,
-                no_wrap=True,
-                overflow="ellipsis" if column.wide else "fold",
-                min_width=8 if column.wide else width(column.title),
-            )
-        for row in block.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
+
+def _line(row: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
+    cells = zip(row, widths, columns, strict=True)
+    return _GAP.join(_pad(_cut(cell, most), most, column.align) for cell, most, column in cells).rstrip()
+
+
+def _cut(text: str, most: int) -> str:
+    if width(text) <= most:
+        return text
+    kept = ""
+    for char in text:
+        if width(kept) + width(char) > most - 1:
+            break
+        kept += char
+    return kept + "…"
 
 
 def width(text: str) -> int:

@@ -44,7 +44,7 @@ def check(call: Invocation) -> int:
     return EXIT_UNAVAILABLE if failed else 0
 
 
-_COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND", wide=True))
+_COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND"))
 
 
 def _row(found: PoolCheck) -> tuple[str, str, str]:
@@ -65,6 +65,8 @@ def _verdict(source: str, checks: list[PoolCheck], failed: list[PoolCheck]) -> s
             f"If it only got another id: holdfast pool rename {found.rename_from} {found.object_store_id}"
             for found in renames
         )
+    if any(found.severity != "ok" for found in checks):
+        return f"{render.clean(source)}: can be used, but for what is said above"
     return f"{render.clean(source)}: good, {pools}"
 
 

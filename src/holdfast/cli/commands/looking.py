@@ -132,7 +132,7 @@ def _reasons(placement: Any) -> list[render.Block]:
         )
         for verdict in placement
     ]
-    columns = (render.Column(""), render.Column("POOL"), render.Column("REASON", wide=True))
+    columns = (render.Column(""), render.Column("POOL"), render.Column("REASON"))
     return [render.Table(columns, rows, "It lay there before Holdfast came, or was told to.")]
 
 

@@ -171,7 +171,7 @@ def _plan_blocks(plan: dict[str, Any]) -> list[render.Block]:
         ("" if blocker["dataset"] is None else str(blocker["dataset"]), render.clean(blocker["why"]))
         for blocker in plan["blockers"]
     ]
-    not_done = (render.Column("DATASET", "right"), render.Column("NOT DONE, BECAUSE", wide=True))
+    not_done = (render.Column("DATASET", "right"), render.Column("NOT DONE, BECAUSE"))
     return [head, render.Table(columns, rows), render.Table(not_done, blockers)]
 
 
@@ -206,7 +206,7 @@ def failures_table(shape: dict[str, Any]) -> render.Table:
         render.Column("DATASET"),
         render.Column("POOL"),
         render.Column("FOUND"),
-        render.Column("WHY", wide=True),
+        render.Column("WHY"),
     )
     return render.Table(columns, rows)
 
