@@ -59,13 +59,7 @@ class HolderLedger:
         known = self._own.get(pid) or self._own.setdefault(pid, self._entropy.token(12))
         if pid not in self._written:  # threads that meet here write the same row
             with self._db.write() as cursor:
-                self._insert.run(
-                    cursor,
-                    {
-                        "id": known, "machine": this_machine(), "pid": pid, "born": born(pid) or "", "kind": kind,
-                        "seen_us": self._clock.now_us(),
-                    },
-                )  # fmt: skip
+                self._introduce(cursor, known, kind)
             self._written.add(pid)
         return known
 
