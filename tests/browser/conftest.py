@@ -86,4 +86,5 @@ def signed_in(page: Page, email: str = ADMIN, password: str = ADMIN_PASSWORD) ->
 
 def _is_bad(said: object) -> bool:
     """Errors of scripts and of the content policy; not the network errors that tests cause."""
-    return said.type == "error" and "Failed to load resource" not in said.text
+    expected = ("Failed to load resource", "Failed to fetch")
+    return said.type == "error" and not any(text in said.text for text in expected)

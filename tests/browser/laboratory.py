@@ -99,7 +99,8 @@ class Laboratory:
 
     def put(self, name: str, body: bytes, **fields: str) -> int:
         """Store a dataset through the API; its id."""
-        answer = self.api().post("/api/datasets", params={"name": name, **fields}, content=body)
+        with self.api() as api:
+            answer = api.post("/api/datasets", params={"name": name, **fields}, content=body)
         assert answer.status_code == 201, answer.text
         return int(answer.json()["id"])
 

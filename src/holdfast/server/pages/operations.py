@@ -57,7 +57,7 @@ KINDS = (
         "reap",
         "Reap",
         "Reap",
-        "Takes away what was deleted long ago, and what processes that died have left behind.",
+        "Takes away what was purged, what was deleted long ago, and what processes that died have left.",
     ),
 )
 _TITLES = {kind.name: kind.title for kind in KINDS}

@@ -145,14 +145,23 @@
     pump();
   }
 
-  async function drop(upload) {
+  // What was given up frees its room on the server. If that cannot be said now, it expires there by itself.
+  async function giveUp(upload, url) {
+    for (const wait of [0, ...WAITS]) {
+      await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
+      const status = await ask(upload, "DELETE", url).then((xhr) => xhr.status, () => 0);
+      if (status && ![408, 409, 423, 429].includes(status) && status < 500) return;
+    }
+  }
+
+  function drop(upload) {
     const { url } = upload, stored = upload.state === "done";
     uploads.splice(uploads.indexOf(upload), 1);
     forget(upload);
     const going = upload.state === "sending";
     upload.state = "dropped";
     if (going) upload.xhr?.abort();
-    if (url && !stored) ask(upload, "DELETE", url).catch(() => {});
+    if (url && !stored) giveUp(upload, url);
     draw();
     pump();
   }
