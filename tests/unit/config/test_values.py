@@ -109,14 +109,19 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "text", "expected"), RIGHT, ids=str)
+def _named(each):
+    """The same name in every process that collects these tests."""
+    return each.words if isinstance(each, values.Kind) else ascii(each)[:30]
+
+
+@pytest.mark.parametrize(("kind", "text", "expected"), RIGHT, ids=_named)
 def test_right(kind, text, expected):
     value = kind.read(text)
     assert value == expected
     assert type(value) is type(expected)
 
 
-@pytest.mark.parametrize(("kind", "text"), WRONG, ids=lambda each: repr(each)[:30])
+@pytest.mark.parametrize(("kind", "text"), WRONG, ids=_named)
 def test_wrong(kind, text):
     with pytest.raises(BadValue) as caught:
         kind.read(text)
