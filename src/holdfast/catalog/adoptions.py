@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, delete
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import ExtraFile
 from holdfast.catalog.counters import Counters
-from holdfast.catalog.database import Cursor, Database
-from holdfast.catalog.datasets import DatasetLedger, fold_name
+from holdfast.catalog.database import Database
+from holdfast.catalog.datasets import fold_name
 from holdfast.catalog.events import EventLedger
+from holdfast.catalog.ids import IdLedger, IsTaken
 from holdfast.keys import Key
 from holdfast.seams import Clock
 
@@ -41,10 +42,10 @@ class AdoptionLedger:
     """Records what was found."""
 
     def __init__(
-        self, db: Database, clock: Clock, *, datasets: DatasetLedger, counters: Counters, events: EventLedger
+        self, db: Database, clock: Clock, *, ids: IdLedger, counters: Counters, events: EventLedger
     ) -> None:
         self._db, self._clock = db, clock
-        self._datasets, self._counters, self._events = datasets, counters, events
+        self._ids, self._counters, self._events = ids, counters, events
         self._insert_dataset = db.statement(
             db.upsert(_DATASET).on_conflict_do_nothing(),
             columns=[
@@ -58,30 +59,31 @@ class AdoptionLedger:
                 "dataset_id", "object_store_id", "state", "key", "size_bytes", "version", "created_us", "changed_us",
             ],
         )  # fmt: skip
+        self._forget_dataset = db.statement(delete(_DATASET).where(_DATASET.c.id == bindparam("which")))
         self._insert_extra = db.statement(
             db.upsert(schema.extra_file).on_conflict_do_nothing(),
             columns=["dataset_id", "path", "size_bytes", "checksum"],
         )
-        sequence = schema.sequence
-        self._take_id = db.statement(
-            update(sequence)
-            .where(sequence.c.name == "dataset")
-            .values(next=sequence.c.next + 1)
-            .returning(sequence.c.next)
-        )
 
-    def adopt(self, found: Sequence[Found], actor: str | None = None) -> list[int]:
-        """Record data that lay in pools before. What is known already is left alone. The ids recorded."""
+    def adopt(self, found: Sequence[Found], *, is_taken: IsTaken, actor: str | None = None) -> list[int]:
+        """Record data that lay in pools before. What is known already is left alone. The ids recorded.
+
+        What comes without an id gets a new one, that nobody has in the catalog or, says `is_taken`, in a pool.
+        """
         now = self._clock.now_us()
         adopted: list[int] = []
         with self._db.write() as cursor:
             pools: dict[str, list[int]] = {}
+            nameless = sum(1 for one in found if one.dataset_id is None)
+            ids = self._ids.fresh(cursor, nameless, is_taken)
             for one in found:
-                dataset_id = one.dataset_id if one.dataset_id is not None else self._free_id(cursor)
+                dataset_id = one.dataset_id if one.dataset_id is not None else ids.take(one.uuid)
                 row = self._adopted_row(one, dataset_id, now)
                 if self._insert_dataset.run(cursor, row) != 1:
                     continue
-                self._insert_replica.run(cursor, {**row, "state": "present"})
+                if self._insert_replica.run(cursor, {**row, "state": "present"}) != 1:  # its key is another's
+                    self._forget_dataset.run(cursor, {"which": dataset_id})
+                    continue
                 for extra in one.extra_files:
                     self._insert_extra.run(
                         cursor,
@@ -94,6 +96,8 @@ class AdoptionLedger:
                 counts[0] += 1
                 counts[1] += one.total_bytes
                 adopted.append(dataset_id)
+            if nameless:
+                ids.settle()
             for pool, (count, used) in sorted(pools.items()):
                 self._counters.add_to_pool(cursor, pool, datasets=count, used=used)
                 words = "adopted a dataset" if count == 1 else f"adopted {count} datasets"
@@ -114,9 +118,3 @@ class AdoptionLedger:
             "created_us": one.modified_us, "updated_us": now, "changed_us": now, "dataset_id": dataset_id,
             "key": one.key, "version": one.version,
         }  # fmt: skip
-
-    def _free_id(self, cursor: Cursor) -> int:
-        while True:
-            dataset_id = int(self._take_id.one(cursor, {})[0]) - 1
-            if not self._datasets.exists_in(cursor, dataset_id):
-                return dataset_id

@@ -15,6 +15,7 @@ from holdfast.catalog.datasets import DatasetLedger
 from holdfast.catalog.events import EventLedger
 from holdfast.catalog.fates import FateLedger
 from holdfast.catalog.holders import HolderLedger
+from holdfast.catalog.ids import IdLedger
 from holdfast.catalog.leases import LeaseLedger
 from holdfast.catalog.pools import PoolLedger
 from holdfast.catalog.replaces import ReplaceLedger
@@ -52,8 +53,9 @@ class Catalog:
         self.leases = LeaseLedger(self.db)
         self.pools = PoolLedger(self.db)
         self.datasets = DatasetLedger(self.db)
+        ids = IdLedger(self.db, datasets=self.datasets)
         self.writes = WriteLedger(
-            self.db, clock, entropy, pools=self.pools, datasets=self.datasets, counters=self.counters,
+            self.db, clock, entropy, pools=self.pools, ids=ids, counters=self.counters,
             events=self.events, holders=self.holders,
         )  # fmt: skip
         transitions = Transitions(
@@ -66,9 +68,7 @@ class Catalog:
             self.db, clock, entropy, transitions=transitions, counters=self.counters, events=self.events,
             holders=self.holders,
         )  # fmt: skip
-        self.adoptions = AdoptionLedger(
-            self.db, clock, datasets=self.datasets, counters=self.counters, events=self.events
-        )
+        self.adoptions = AdoptionLedger(self.db, clock, ids=ids, counters=self.counters, events=self.events)
         self.reservations = ReservationLedger(self.db)
         setting = schema.setting
         self._get = self.db.statement(select(setting.c.value).where(setting.c.key == bindparam("key")))

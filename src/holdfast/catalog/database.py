@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
+from urllib.parse import quote
 
 from sqlalchemy import BindParameter, false, literal
 from sqlalchemy.dialects import postgresql, sqlite
@@ -278,10 +279,12 @@ class Database:
 
     def _connect_sqlite(self) -> Any:
         connection = None
+        self._refuse_empty()
         try:
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
+                f"file:{quote(os.path.abspath(self.path))}?mode=rw", uri=True, timeout=BUSY_S, isolation_level=None,
+                check_same_thread=False, cached_statements=256,
+            )  # fmt: skip
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
@@ -293,6 +296,21 @@ class Database:
                 self._drop(connection)
             raise self._translated(error) from error
         return connection
+
+    def _refuse_empty(self) -> None:
+        """A catalog is never empty, and SQLite would take an empty file for a new one."""
+        try:
+            size_bytes = self.path.stat().st_size
+        except OSError:
+            return  # connecting says it better
+        if size_bytes == 0:
+            raise self._damaged("it is empty")
+
+    def _damaged(self, how: str) -> CatalogError:
+        return CatalogError(
+            f"the catalog {self.path} is damaged ({how}); nothing was changed. Keep a copy of the file, then restore a "
+            "backup, or move it away and record the pools anew with: holdfast reconcile --adopt"
+        )
 
     def _connect_postgres(self) -> Any:
         import psycopg
@@ -336,10 +354,7 @@ class Database:
         if "locked" in text or "busy" in text:
             return Conflict(f"the catalog {self.path} was busy for {BUSY_S:.0f} s; try again")
         if "malformed" in text or "not a database" in text or "short read" in text:
-            return CatalogError(
-                f"the catalog {self.path} is damaged ({text}); nothing was changed. Keep a copy of the file, then "
-                "restore a backup, or move it away and record the pools anew with: holdfast reconcile --adopt"
-            )
+            return self._damaged(text)
         if "unable to open" in text:
             return CatalogError(f"the catalog {self.path} cannot be opened: {text}; check the folder and its owner")
         if "full" in text:

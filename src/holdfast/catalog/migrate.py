@@ -1,10 +1,14 @@
 """The schema's versions: a new catalog gets today's tables, an old one is brought up step by step (Alembic).
 
-Forward only. Alembic is imported when something is to be made or changed, never to look.
+Forward only. Alembic is imported when something is to be made or changed, never to look. A new SQLite catalog is made
+beside its place and linked there when it is whole: a catalog file that is there and empty is a damaged one.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +16,35 @@ from holdfast.catalog.database import Database
 from holdfast.errors import CatalogError, SchemaMismatch
 
 _HERE = Path(__file__).parent / "migrations"
+_ONE_AT_A_TIME = threading.Lock()
 _VERSION_TABLE = "alembic_version"
+_OURS = frozenset({"dataset", "replica", "decision"})  # every version of the catalog has these
 
 
 def version(db: Database) -> str | None:
-    """The schema version that the database has; None if it is empty."""
+    """The schema version that the database has; None if it is empty, or not there yet.
+
+    `SchemaMismatch` if the tables in it are somebody else's.
+    """
+    if db.is_sqlite and not db.path.exists():
+        return None
     with db.read() as cursor:
         if db.is_sqlite:
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'", ())
         else:
             cursor.execute("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()", ())
         tables = {row[0] for row in cursor.fetchall()}
-        if _VERSION_TABLE in tables:
+        if not tables:
+            return None
+        if tables >= {*_OURS, _VERSION_TABLE}:
             cursor.execute("SELECT version_num FROM alembic_version", ())
             row = cursor.fetchone()
             if row is not None:
                 return str(row[0])
-        foreign = tables - {_VERSION_TABLE}
-    if not foreign:
-        return None
+    named = sorted(tables - {_VERSION_TABLE}) or [_VERSION_TABLE]
     raise SchemaMismatch(
         "the database holds tables, but they are not a catalog of Holdfast "
-        f"({', '.join(sorted(foreign)[:5])}); give it a database of its own"
+        f"({', '.join(named[:5])}); give it a database of its own"
     )
 
 
@@ -44,18 +55,69 @@ def create(db: Database) -> None:
 
 def upgrade(db: Database) -> tuple[str | None, str]:
     """Bring the schema to today's version; (version before, version after)."""
-    import sqlalchemy
-    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     script = ScriptDirectory(str(_HERE))
     head = script.get_current_head()
     assert head is not None
-    engine = sqlalchemy.create_engine(_engine_url(db), poolclass=sqlalchemy.pool.NullPool)
+    before = version(db)
+    if before is not None and before not in {step.revision for step in script.walk_revisions()}:
+        raise SchemaMismatch(
+            f"the catalog has schema {before}, which this version of Holdfast (schema {head}) does not know; "
+            "install a newer Holdfast"
+        )
+    if db.is_sqlite and not db.path.exists():
+        _make_sqlite(db.path, script)
+    else:
+        _run(_engine_url(db), script, sqlite=db.is_sqlite)
+    return before, head
+
+
+def _make_sqlite(path: Path, script: Any) -> None:
+    """Make a new catalog file under another name, and give it its own when it is whole."""
+    for stray in (f"{path}-wal", f"{path}-journal"):
+        if os.path.exists(stray):
+            raise CatalogError(
+                f"there is no catalog {path}, but what it wrote last is there ({stray}); restore the catalog beside it "
+                "from a backup, or move that file away and record the pools anew with: holdfast reconcile --adopt"
+            )
+    new = f"{path}.{secrets.token_hex(6)}.new"
+    try:
+        _run(f"sqlite:///{new}", script, sqlite=True)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            return  # another process was quicker
+        except OSError:
+            os.rename(new, path)  # a file system without links
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise CatalogError(f"the catalog {path} cannot be made: {error.strerror}") from error
+    finally:
+        for left in (new, f"{new}-wal", f"{new}-shm"):
+            Path(left).unlink(missing_ok=True)
+
+
+def _run(url: str, script: Any, *, sqlite: bool) -> None:
+    """All steps that the database lacks, in one transaction. Alembic keeps what it works on in a global."""
+    with _ONE_AT_A_TIME:
+        _run_alone(url, script, sqlite=sqlite)
+
+
+def _run_alone(url: str, script: Any, *, sqlite: bool) -> None:
+    import sqlalchemy
+    from alembic.runtime.migration import MigrationContext
+
+    target = sqlalchemy.URL.create("sqlite", database=url.removeprefix("sqlite:///")) if sqlite else url
+    engine = sqlalchemy.create_engine(target, poolclass=sqlalchemy.pool.NullPool)
+    head = script.get_current_head()
     try:
         with engine.connect() as connection:
-            _lock(connection, sqlite=db.is_sqlite)
-            before = MigrationContext.configure(connection).get_current_revision()
+            _lock(connection, sqlite=sqlite)
 
             def steps(revision: Any, _context: Any) -> Any:
                 return script._upgrade_revs(head, revision)  # noqa: SLF001 - what alembic's own commands call
@@ -68,7 +130,6 @@ def upgrade(db: Database) -> tuple[str | None, str]:
         raise CatalogError(f"the catalog's tables could not be made or changed: {error}") from error
     finally:
         engine.dispose()
-    return before, head
 
 
 def _engine_url(db: Database) -> str:

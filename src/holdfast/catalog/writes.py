@@ -14,21 +14,20 @@ from typing import Protocol
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
-from holdfast import layout
 from holdfast.catalog import schema
 from holdfast.catalog.base import Finished, NewDataset, PoolRow, Prepared
 from holdfast.catalog.counters import DEFAULT_QUOTA, Counters
 from holdfast.catalog.database import Cursor, Database
-from holdfast.catalog.datasets import DatasetLedger, fold_name
+from holdfast.catalog.datasets import fold_name
 from holdfast.catalog.events import EventLedger
 from holdfast.catalog.holders import HolderLedger
+from holdfast.catalog.ids import IdLedger
 from holdfast.catalog.pools import PoolLedger
-from holdfast.errors import Conflict, NoSpace, NotFound, StoreError, Unavailable
+from holdfast.errors import Conflict, NoSpace, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.placement.policy import Choice, Request, RoundCounts, RoundStep, no_rounds
 from holdfast.seams import Clock, Entropy
 
-DATASET_IDS = "dataset"
 _DATASET, _REPLICA, _RESERVATION = schema.dataset, schema.replica, schema.reservation
 
 
@@ -52,22 +51,13 @@ class WriteLedger:
     """Begins and ends puts."""
 
     def __init__(
-        self, db: Database, clock: Clock, entropy: Entropy, *, pools: PoolLedger, datasets: DatasetLedger,
+        self, db: Database, clock: Clock, entropy: Entropy, *, pools: PoolLedger, ids: IdLedger,
         counters: Counters, events: EventLedger, holders: HolderLedger,
     ) -> None:  # fmt: skip
         self._db, self._clock, self._entropy = db, clock, entropy
-        self._pools, self._datasets, self._counters = pools, datasets, counters
+        self._pools, self._ids, self._counters = pools, ids, counters
         self._events, self._holders = events, holders
-        sequence, rounds = schema.sequence, schema.round_count
-        self._take_next = db.statement(
-            update(sequence)
-            .where(sequence.c.name == bindparam("which"))
-            .values(next=sequence.c.next + bindparam("count"))
-            .returning(sequence.c.next)
-        )
-        self._set_next = db.statement(
-            update(sequence).where(sequence.c.name == bindparam("which")).values(next=bindparam("new_next"))
-        )
+        rounds = schema.round_count
         self._read_rounds = db.statement(
             select(rounds.c.child, rounds.c.count)
             .where(rounds.c.node_id == bindparam("node_id"))
@@ -167,7 +157,7 @@ class WriteLedger:
         with self._db.write() as cursor:
             rows = {row.object_store_id: row for row in self._pools.all_in(cursor)}
             rounds = _Rounds(self, cursor)
-            ids = _Ids(self, cursor, len(wanted), naming)
+            ids = self._ids.fresh(cursor, len(wanted), naming.is_taken)
             prepared: list[Prepared] = []
             inserts: list[dict[str, object]] = []
             more: Counter[str] = Counter()
@@ -175,7 +165,8 @@ class WriteLedger:
                 choices = decide(request, rows, rounds)
                 if not choices or not choices[0].possible:
                     raise no_pool(request, choices)
-                dataset_id, uuid = ids.take()
+                uuid = self._entropy.uuid()
+                dataset_id = ids.take(uuid)
                 pool, steps = choices[0].object_store_id, choices[0].rounds
                 key = naming.key(pool, dataset_id, uuid)
                 token = self._entropy.token(8)
@@ -323,25 +314,6 @@ class WriteLedger:
             {"node_id": step.node_id, "signature": step.signature, "child": step.child, "more": more},
         )
 
-    def take_ids(self, cursor: Cursor, name: str, count: int) -> int:
-        """The first of `count` fresh numbers; they are given out once."""
-        row = self._take_next.one(cursor, {"which": name, "count": count})
-        if row is None:
-            raise NotFound(f"the catalog has no sequence {name!r}")
-        return int(row[0]) - count
-
-    def set_next_id(self, cursor: Cursor, name: str, value: int) -> None:
-        """The next number to give out."""
-        self._set_next.run(cursor, {"which": name, "new_next": value})
-
-    def exists(self, cursor: Cursor, dataset_id: int) -> bool:
-        """Whether the catalog knows that id."""
-        return self._datasets.exists_in(cursor, dataset_id)
-
-    def fresh_uuid(self) -> str:
-        """A uuid for a new dataset."""
-        return self._entropy.uuid()
-
     def _take_back_turns(self, cursor: Cursor, rounds_json: str) -> None:
         """What was not stored was nobody's turn."""
         for node, signature, child in json.loads(rounds_json):
@@ -413,32 +385,6 @@ class _Rounds:
     def settle(self) -> None:
         for step, more in self._more.items():
             self._ledger.bump(self._cursor, step, more)
-
-
-class _Ids:
-    """Fresh ids, each known to be free in the catalog and in every pool that can be looked into.
-
-    Where ids are taken (a pool with data that nobody has adopted), the distance doubles until one is free.
-    """
-
-    def __init__(self, ledger: WriteLedger, cursor: Cursor, count: int, naming: Naming) -> None:
-        self._ledger, self._cursor, self._naming = ledger, cursor, naming
-        self._next = ledger.take_ids(cursor, DATASET_IDS, count)
-        self._end = self._next + count
-
-    def take(self) -> tuple[int, str]:
-        uuid = self._ledger.fresh_uuid()
-        leap = 1
-        while self._ledger.exists(self._cursor, self._next) or self._naming.is_taken(self._next, uuid):
-            self._next += leap
-            leap *= 2
-            layout.check_id(self._next)
-        taken, self._next = self._next, self._next + 1
-        return taken, uuid
-
-    def settle(self) -> None:
-        if self._next > self._end:
-            self._ledger.set_next_id(self._cursor, DATASET_IDS, self._next)
 
 
 def no_pool(request: Request, choices: Sequence[Choice]) -> StoreError:

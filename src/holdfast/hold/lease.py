@@ -90,7 +90,8 @@ class Lookout:
             except Unavailable:
                 silent.append(name)
                 continue
-            self._catalog.adoptions.adopt([self.found_in(pool, stat, dataset_id, uuid)])
+            found_there = self.found_in(pool, stat, dataset_id, uuid)
+            self._catalog.adoptions.adopt([found_there], is_taken=self._pools.is_taken)
             found = (
                 self._catalog.datasets.find(dataset_id)
                 if dataset_id is not None

@@ -205,5 +205,5 @@ class _Visit:
     def adopt_found(self) -> None:
         """Record what was found on this page, in one transaction."""
         if self._found:
-            adopted = self.hold.catalog.adoptions.adopt(self._found)
+            adopted = self.hold.catalog.adoptions.adopt(self._found, is_taken=self.hold.poolset.is_taken)
             self.progress.count("adopted", len(adopted))
