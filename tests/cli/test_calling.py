@@ -186,6 +186,49 @@ def test_a_bug_is_short_and_the_traceback_is_there_when_asked(lab: Lab):
     assert "Traceback" in answer.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls", "--after", str(2**64)),
+        ("ls", "--after", "-5"),
+        ("ls", "--limit", "0"),
+        ("ls", "--state", ""),
+        ("ls", "--user", ""),
+        ("ls", "--user", "a\nb"),
+        ("ls", "--pool", "\udcff"),
+        ("jobs", "--after", str(2**64)),
+        ("ops", "--after", str(2**64)),
+        ("get", "1", "-o", ""),
+        ("show", "\udcff"),
+        ("put", "source.txt", "--user", " "),
+        ("put", "source.txt", "--name", ""),
+        ("explain", "--put", "-5"),
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(lab: Lab, arguments):
+    lab.put("a.txt")
+    lab.file("source.txt")
+    answer = lab.call(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert len(lab.stored()) == 1
+    assert not (lab.home / "catalog.sqlite").exists()
+
+
+def test_owners_are_written_as_accounts_are(lab: Lab):
+    assert lab.put("a.txt", b"x", "--user", " Alice@Example.org ")["owner"] == "alice@example.org"
+    assert [shape["id"] for shape in lab.json("ls", "--user", "ALICE@example.org")] == [1]
+
+
+def test_a_damaged_catalog_is_not_taken_for_an_empty_one(lab: Lab):
+    lab.put("a.txt")
+    catalog = lab.home / "state/catalog.sqlite"
+    os.truncate(catalog, 20_000)
+    answer = lab.call("ls")
+    assert (answer.code, answer.out) == (6, "")
+    assert "damaged" in answer.err
+
+
 # -- terminals and pipes ------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,8 @@ def failure_of(error: BaseException) -> Failure:
         return _usage(_typed(error))
     if isinstance(error, (KeyboardInterrupt, Abort)):
         return Failure("Interrupted", ("interrupted",), EXIT_INTERRUPTED, 499, "errors#interrupted")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return _usage("what was typed holds bytes that are no UTF-8 text; only the names of files may")
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error)
     return Failure("A bug in Holdfast", (_bug(error),), EXIT_BUG)

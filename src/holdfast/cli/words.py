@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,8 @@ from holdfast.cli.failure import UsageError
 
 LABELS_MAX = 100
 NAME_BYTES_MAX = 255
+OWNER_CHARS_MAX = 254
+ID_MAX = 2**63 - 1
 
 _RANGE = re.compile(r"([0-9]{0,19})-([0-9]{0,19})")
 _UNSAFE = re.compile(r"[^\w .,+=@()\[\]{}~^%#-]")
@@ -59,6 +62,16 @@ def labels(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def owner(text: str | None) -> str | None:
+    """Whose a dataset is, as accounts are written: trimmed, lower case. None for nobody in particular."""
+    if text is None:
+        return None
+    name = unicodedata.normalize("NFC", text.strip()).lower()
+    if not name or not name.isprintable() or any(char.isspace() for char in name) or len(name) > OWNER_CHARS_MAX:
+        raise UsageError(f"--user {text[:OWNER_CHARS_MAX]!r}: an owner is an e-mail address like alice@example.org")
+    return name
+
+
 def byte_range(text: str, total_bytes: int) -> tuple[int, int]:
     """`A-B` (both included, as in HTTP), `A-`, or `-N` for the last N; as (start, stop), without stop."""
     found = _RANGE.fullmatch(text.strip())
@@ -85,7 +98,7 @@ def state_or_folder(texts: Sequence[str], states: Sequence[S], command: str) -> 
     for text in texts:
         if text in states:
             state = states[states.index(text)]
-        elif "/" in text or Path(text).is_dir():
+        elif "/" in text or (text and Path(text).is_dir()):
             folder = text
         else:
             one_of = ", ".join(states)

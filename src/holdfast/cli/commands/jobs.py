@@ -52,7 +52,7 @@ def run(
     """
     with call.hold() as hold:
         jobs = _jobs(hold)
-        job = jobs.submit(program, inputs=inputs or [], outputs=outputs or [], owner=user, pool=pool)
+        job = jobs.submit(program, inputs=inputs or [], outputs=outputs or [], owner=words.owner(user), pool=pool)
         if detach:
             call.answer(jobs.to_json(job), str(job.id))
             return 0
@@ -116,7 +116,9 @@ def jobs(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
-    after: Annotated[int | None, typer.Option("--after", metavar="ID", help="Go on behind this one.")] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="ID", min=1, max=words.ID_MAX, help="Go on behind this one.")
+    ] = None,
 ) -> None:
     """List jobs, newest first."""
     from holdfast.catalog.jobs import JOB_STATES
@@ -124,7 +126,7 @@ def jobs(
     wanted, folder = words.state_or_folder(state or [], JOB_STATES, "holdfast jobs")
     with call.in_state(folder).hold() as hold:
         every = _jobs(hold)
-        found = every.list(owner=user, state=wanted, limit=limit, after=after)
+        found = every.list(owner=words.owner(user), state=wanted, limit=limit, after=after)
         now_us = hold.clock.now_us()
         empty = "No job is like that." if user or wanted or after else "No jobs yet. Run one: holdfast run -- CMD"
         table = render.Table(_COLUMNS, [_row(job, now_us) for job in found], empty)

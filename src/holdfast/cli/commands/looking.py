@@ -36,7 +36,9 @@ def ls(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only with this in the name.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
-    after: Annotated[int | None, typer.Option("--after", metavar="ID", help="Go on behind this one.")] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="ID", min=1, max=words.ID_MAX, help="Go on behind this one.")
+    ] = None,
 ) -> None:
     """List datasets, newest first.
 
@@ -47,7 +49,7 @@ def ls(
     wanted_state, folder = words.state_or_folder(state or [], DATASET_STATES, "holdfast ls")
     call = call.in_state(folder)
     with call.hold() as hold:
-        wanted = Filter(pool=pool, owner=user, state=wanted_state, name_has=name, limit=limit, after=after)
+        wanted = Filter(pool=pool, owner=words.owner(user), state=wanted_state, name_has=name, limit=limit, after=after)
         found = hold.datasets(wanted)
         now_us = hold.clock.now_us()
         rows = [_row(dataset, now_us) for dataset in found]
@@ -172,6 +174,8 @@ def get(
 
     A file at PATH is replaced at once and whole, or left as it was. Without -o nothing is ever replaced.
     """
+    if output == "":
+        raise UsageError("-o names no file; give a path, a folder, or - for standard output")
     if output == STDOUT and call.as_json:
         raise UsageError("the bytes and --json cannot both go to standard output; give -o PATH")
     from holdfast.blobs import ByteRange
@@ -224,7 +228,7 @@ def explain(
     if (dataset is None) == (put is None):
         raise UsageError("give a dataset, or --put SIZE: holdfast explain 24, holdfast explain --put 20GiB")
     if put is not None:
-        _explain_put(call, words.size_bytes(put, "--put"), user, pool)
+        _explain_put(call, words.size_bytes(put, "--put"), words.owner(user), pool)
         return
 
     assert dataset is not None

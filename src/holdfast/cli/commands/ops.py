@@ -35,7 +35,9 @@ def ops(
         typer.Option("--state", metavar="STATE", help="Only running, paused, done, failed or cancelled ones; or DIR."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
-    after: Annotated[int | None, typer.Option("--after", metavar="ID", help="Go on behind this one.")] = None,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="ID", min=1, max=words.ID_MAX, help="Go on behind this one.")
+    ] = None,
 ) -> None:
     """List operations, newest first."""
     from holdfast.catalog.operations import OPERATION_STATES

@@ -14,6 +14,7 @@ import typer
 from holdfast.cli import render, words
 from holdfast.cli.failure import UsageError
 from holdfast.cli.invocation import Invocation, command
+from holdfast.keys import check_dataset_name
 
 if TYPE_CHECKING:
     from holdfast.blobs import StreamBody
@@ -56,7 +57,9 @@ def put(
         raise UsageError(f"{option} belongs to one file; these are {len(files)}: call put once for each")
     if files.count(STDIN) > 1:
         raise UsageError("standard input can be read once; give - once")
-    labels = words.labels(label or [])
+    if name is not None:
+        check_dataset_name(name)
+    labels, owner = words.labels(label or []), words.owner(user)
     total_bytes = _total_bytes([*files, *([extra_files] if extra_files else [])])
     title = _title(files)
     with call.hold() as hold, call.progress(title, total_bytes) as progress:
@@ -65,7 +68,7 @@ def put(
                 _source(files[0]),
                 name=name or ("stdin" if files[0] == STDIN else None),
                 pool=pool,
-                owner=user,
+                owner=owner,
                 labels=labels,
                 extra_files=extra_files,
                 on_progress=progress.update,
@@ -76,7 +79,7 @@ def put(
         stored: list[Dataset] = []
         try:
             for batch in _batches(files):
-                stored += hold.put_many(batch, pool=pool, owner=user, labels=labels)
+                stored += hold.put_many(batch, pool=pool, owner=owner, labels=labels)
                 progress.update(sum(dataset.total_bytes for dataset in stored))
         except BaseException:
             if stored:
