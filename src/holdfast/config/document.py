@@ -155,6 +155,8 @@ class ServerConfig:
     public_url: str | None = None
     direct: Literal["stream", "x-accel"] = "stream"
     x_accel_prefix: Mapping[str, str] = field(default_factory=FrozenMapping)
+    trusted_proxies: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_upload_bytes: int | None = None
     upload_expires_after_s: int = 7 * 86_400
     session_expires_after_s: int = 14 * 86_400

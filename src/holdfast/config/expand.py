@@ -112,7 +112,7 @@ def _placement(node: TreeNode, *, above: RouterKind | None) -> Any:
 def _given(values: Any, secrets: Secrets) -> dict[str, Any]:
     """The fields of a dataclass that hold something."""
     pairs = ((each.name, getattr(values, each.name)) for each in dataclass_fields(values))
-    return {name: _plain(value, secrets) for name, value in pairs if value is not None and value != {}}
+    return {name: _plain(value, secrets) for name, value in pairs if value not in (None, {}, ())}
 
 
 def _plain(value: Any, secrets: Secrets) -> Any:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
@@ -105,6 +106,10 @@ def _read_server(document: Definition, pool_ids: Sequence[str], problems: Proble
     if not _HOST.fullmatch(server.host):
         message = f"{shorten(server.host)!r} is no address to listen on"
         problems.error(document.key_spot("server.host"), message, "host: 127.0.0.1")
+    for proxy in server.trusted_proxies:
+        if not _is_address(proxy):
+            message = f"{shorten(proxy)!r} is no IP address"
+            problems.error(document.key_spot("server.trusted_proxies"), message, "trusted_proxies: [127.0.0.1]")
     known = set(pool_ids)
     spot = document.key_spot("server.x_accel_prefix")
     for pool_id, prefix in server.x_accel_prefix.items():
@@ -120,6 +125,14 @@ def _read_server(document: Definition, pool_ids: Sequence[str], problems: Proble
     elif server.x_accel_prefix:
         problems.note(spot, "has no effect while direct is stream", "direct: x-accel")
     return server
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _block(cls: type[T], block: str, document: Definition) -> T:

@@ -16,6 +16,7 @@ from holdfast.config.values import (
     STRUCTURE,
     TABLE,
     TEXT,
+    TEXTS,
     URL,
     choice,
     whole,
@@ -59,6 +60,8 @@ SERVER_KEYS: tuple[Key, ...] = (
         default="stream",
     ),
     Key("server.x_accel_prefix", TABLE, "for each pool's id: nginx's internal location of its folder"),
+    Key("server.trusted_proxies", TEXTS, "addresses of proxies whose X-Forwarded headers are believed"),
+    Key("server.allowed_hosts", TEXTS, "the only names under which requests are answered; any, where none is given"),
     Key("server.max_upload_bytes", SIZE, "the largest upload", short=("server.max_upload", SIZE_WITH_UNIT)),
     Key(
         "server.upload_expires_after_s",

@@ -275,6 +275,7 @@ ROOT_MISTAKES = [
         "begins and ends with a slash",
         "/_newdata/",
     ),
+    (PLAIN + "server: {trusted_proxies: [nginx]}\n", 5, "trusted_proxies", "no IP address", "127.0.0.1"),
     (PLAIN + "server: {x_accel_prefix: /x/}\n", 5, "x_accel", "a text for each name", "newdata"),
     (PLAIN + "jobs: {keep_failed: 7}\n", 5, "jobs.keep_failed", "has no unit", "7 days"),
     (PLAIN + "jobs: {keep_failed: 7 m}\n", 5, "jobs.keep_failed", "no unit is called", "7 days"),
