@@ -138,6 +138,7 @@ class HoldfastApp:
         api.add_exception_handler(HoldfastError, self._handle)
         api.add_exception_handler(HTTPException, self._handle_framework)
         api.add_exception_handler(RequestValidationError, self._handle_invalid)
+        api.add_exception_handler(Exception, self._handle_unforeseen)
         return api
 
     @contextlib.asynccontextmanager
@@ -160,6 +161,9 @@ class HoldfastApp:
         if is_serious(error):
             log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return self._answer(request, error)
+
+    async def _handle_unforeseen(self, request: Request, error: Exception) -> Response:
+        return self._answer(request, error)  # it is raised on when the answer is sent: `__call__` logs it
 
     async def _handle_framework(self, request: Request, error: Exception) -> Response:
         found = cast("HTTPException", error)
