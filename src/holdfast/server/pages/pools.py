@@ -144,7 +144,7 @@ def card_of(info: PoolInfo, place: str) -> Card:
         description=info.description,
         trouble=_trouble(info),
         parts=_parts(info, capacity, free, others),
-        limit_at=None if limit is None else plain_number(round(min(100.0, max(0.0, limit)), 2)),
+        limit_at=None if limit is None else plain_number(round(min(100.0, max(0.0, float(limit))), 2)),
         limit_bytes=None if limit is None or capacity is None else int(capacity * limit / 100),
         max_percent_full=limit,
         used_bytes=info.used_bytes,
