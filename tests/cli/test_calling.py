@@ -17,7 +17,6 @@ from tests.cli.lab import ENVIRONMENT, Lab
 
 from holdfast import errors
 from holdfast.cli import failure, render
-from holdfast.server import problem as problem_of_the_server
 
 ESCAPE, RIGHT_TO_LEFT = "\x1b", "\u202e"
 
@@ -105,7 +104,7 @@ def test_an_error_with_json_is_a_problem_on_stderr(lab: Lab):
         assert problem["status"] == 404
         assert problem["exit_code"] == 3
         assert "9" in problem["detail"]
-        assert problem["type"] == problem_of_the_server.DOCS + "errors#not-found"
+        assert problem["type"] == "urn:holdfast:error:not-found"
 
 
 def test_wrong_usage_with_json_is_a_problem_too(lab: Lab):

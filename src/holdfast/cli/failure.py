@@ -18,7 +18,7 @@ from typer import Abort, Exit, TyperException
 from holdfast.cli import render
 from holdfast.errors import ConfigError, HoldfastError, outcome
 
-DOCS = "https://holdfast.readthedocs.io/en/latest/reference/"  # the server's problems say the same
+TYPE = "urn:holdfast:error:"  # followed by the error's heading in the documentation, as in the server's answers
 DEBUG_VARIABLE = "HOLDFAST_DEBUG"
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -44,7 +44,7 @@ class Failure:
     def to_json(self) -> dict[str, Any]:
         """A problem object: the members of RFC 9457, and the exit code."""
         return {
-            "type": DOCS + self.page,
+            "type": TYPE + self.page.partition("#")[2],
             "title": self.title,
             "status": self.status,
             "detail": "\n".join(self.lines),
