@@ -19,11 +19,14 @@ from holdfast.hold.hold import Hold
 from holdfast.jobs.jobs import Jobs
 from holdfast.operations.engine import STOP_S, Engine
 from holdfast.operations.engine_dbos import ENGINE_FILE, DbosEngine
+from holdfast.operations.reap import recover
 from holdfast.operations.runner import Operations, OperationWork
 
 CHORES_S = 60.0
 START_AGAIN_S = 5.0
 ORPHANS_S = 2.0
+REAPED = "reap.submitted_us"
+REAP_EVERY_US = 86_400 * 1_000_000
 _LOG = logging.getLogger("holdfast.worker")
 
 
@@ -97,19 +100,30 @@ class Worker:
             _LOG.warning("some work did not leave within %.0f s: %s", STOP_S, dict(self._engine.running()))
 
     def _run(self) -> None:
-        """Start the engine; from then on show that we live, and take away folders whose time is over."""
+        """Start the engine; from then on do the chores."""
         is_started = False
         while True:
             try:
                 if not is_started:
                     self._engine.start()
                     is_started = True
-                self._hold.catalog.holders.touch()
-                self.jobs.sweep()
+                self._do_chores()
             except Exception as error:  # noqa: BLE001 - of our databases' drivers too: the next round tries again
                 _LOG.warning("the worker has trouble: %s", error)
             if self._stop.wait(CHORES_S if is_started else START_AGAIN_S):
                 return
+
+
+    def _do_chores(self) -> None:
+        """What is due every minute: show that we live, take back what dead processes had begun to write, take
+        away the folders of jobs whose time is over; and once a day, reap."""
+        self._hold.catalog.holders.touch()
+        recover(self._hold)
+        self.jobs.sweep()
+        now_us = self._hold.clock.now_us()
+        if now_us - int(self._hold.catalog.setting(REAPED) or 0) >= REAP_EVERY_US:
+            self._hold.catalog.set(REAPED, str(now_us))
+            self.operations.submit("reap", {})
 
 
 def engine_of(hold: Hold) -> DbosEngine:
