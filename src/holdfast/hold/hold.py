@@ -113,14 +113,16 @@ class Hold:
         self, path: Path, *, name: str, owner: str | None = None, pool: str | None = None,
         preferred: str | None = None, labels: Mapping[str, str] | None = None, checksum: str | None = None,
         extra_files: str | Path | None = None, origin: str = "put", job_id: int | None = None,
+        because: str = "asked for",
     ) -> Dataset:  # fmt: skip
         """Store a finished local file and take it over: it is renamed into place where it lies on the chosen
         pool's file system, else copied; afterwards it is gone. `checksum`, if it is known already, spares
-        reading it. If it cannot be stored, the file is left where it is."""
+        reading it. `because`: what placement says of `pool`. If it cannot be stored, the file is left where it
+        is."""
         body = FileBody(path, path.stat().st_size, consume=True, checksum=checksum)
         incoming = self._incoming(
             body, name, pool=pool, preferred=preferred, owner=owner, labels=labels or {},
-            extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id,
+            extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id, because=because,
         )  # fmt: skip
         return self.find(self.transfer.put(incoming, owner))
 
@@ -150,7 +152,7 @@ class Hold:
     def _incoming(
         self, body: Body, name: str, *, pool: str | None, preferred: str | None, owner: str | None,
         labels: Mapping[str, str], digest: str | None = None, on_progress: Any = None, origin: str = "put",
-        extra_files: Sequence[tuple[str, FileBody]] = (), job_id: int | None = None,
+        extra_files: Sequence[tuple[str, FileBody]] = (), job_id: int | None = None, because: str = "asked for",
     ) -> Incoming:  # fmt: skip
         check_dataset_name(name)
         check_labels(labels)
@@ -158,7 +160,7 @@ class Hold:
             self.poolset.configured(pool)
         size = announced(body, extra_files)
         new = NewDataset(name, size, owner, labels, origin, job_id)
-        request = Request(size, owner, pool, preferred, labels)
+        request = Request(size, owner, pool, preferred, labels, because)
         return Incoming(body, new, request, extra_files, digest, on_progress)
 
     # -- bytes out ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import shutil
 import stat as modes
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from holdfast.catalog.base import Dataset
 from holdfast.catalog.jobs import Job
@@ -59,12 +60,15 @@ def look(folder: Path, names: list[str]) -> list[Left]:
     return found
 
 
-def take(hold: Hold, job: Job, left: Left) -> Dataset:
-    """Make a dataset of it, in the job's pool. The working folder keeps a name of the file."""
+def take(hold: Hold, job: Job, left: Left, preferred: str | None = None) -> Dataset:
+    """Make a dataset of it, in the job's pool. The working folder keeps a name of the file.
+
+    `preferred` is the pool that the job's owner prefers. If the job's pool has filled up while the job ran,
+    and the job had not demanded it, another pool will do.
+    """
     assert job.folder is not None, "a job that ran has a folder"
-    assert job.object_store_id is not None, "a job that ran has a pool"
+    where = _where(job, preferred)
     pause_s = FIRST_PAUSE_S
-    pool: str | None = job.object_store_id
     for attempt in range(ATTEMPTS):
         handed = _second_name(left.path, Path(job.folder) / OUTPUTS / left.name)
         try:
@@ -72,21 +76,33 @@ def take(hold: Hold, job: Job, left: Left) -> Dataset:
                 handed,
                 name=left.name,
                 owner=job.owner,
-                pool=pool,
                 extra_files=left.extra_files,
                 origin="job",
                 job_id=job.id,
+                **where,
             )
         except NoSpace:
-            if pool is None or job.wanted_pool is not None:
+            if where == {} or job.wanted_pool is not None:
                 raise
-            pool = None  # it filled up while the job ran: nobody asked for it, so another will do
+            where = {}
         except HoldfastError as error:
             if not error.retryable or attempt == ATTEMPTS - 1:
                 raise
             hold.clock.sleep(pause_s)
             pause_s *= 2
+        finally:
+            handed.unlink(missing_ok=True)
     raise Unavailable(f"output {left.name} could not be stored in {ATTEMPTS} attempts", operation="job")
+
+
+def _where(job: Job, preferred: str | None) -> dict[str, Any]:
+    """Into which pool, said so that placement records why."""
+    assert job.object_store_id is not None, "a job that ran has a pool"
+    if job.wanted_pool is not None:
+        return {"pool": job.wanted_pool}
+    if preferred == job.object_store_id:
+        return {"preferred": preferred}
+    return {"pool": job.object_store_id, "because": f"chosen when job {job.id} began"}
 
 
 def _refusal(path: Path, inside: str, name: str) -> str | None:

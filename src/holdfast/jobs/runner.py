@@ -222,8 +222,9 @@ class Runner:
             if made is not None:
                 done[output.name] = made
         found = outputs.look(Path(job.folder), [one.name for one in job.outputs if one.name not in done])
+        preferred = self._runs.preferred_pool(job.owner)
         for left in found:
-            done[left.name] = outputs.take(self._hold, job, left).id
+            done[left.name] = outputs.take(self._hold, job, left, preferred).id
             job = self._record(job, done)
         for left in found:
             left.path.unlink(missing_ok=True)

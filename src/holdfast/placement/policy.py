@@ -100,13 +100,15 @@ Node = Leaf | Branch
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be placed. `pool` demands one pool; `preferred` asks for one and takes another if it must."""
+    """What is to be placed. `pool` demands one pool, and `because` says why, in words that follow "it was";
+    `preferred` asks for one and takes another if it must."""
 
     size_bytes: int = 0
     owner: str | None = None
     pool: str | None = None
     preferred: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    because: str = "asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def rank(
     wanted = request.pool or request.preferred
     if wanted is None:
         return possible + passed
-    word = "asked for" if request.pool else "preferred by its owner"
+    word = request.because if request.pool else "preferred by its owner"
     chosen = [_because(choice, f"{word}; {choice.reason}") for choice in possible if choice.object_store_id == wanted]
     refused = [
         _because(choice, f"{word}, but {choice.reason}") for choice in passed if choice.object_store_id == wanted
@@ -161,7 +163,7 @@ def rank(
     others = [choice for choice in possible if choice.object_store_id != wanted]
     rest = [choice for choice in passed if choice.object_store_id != wanted]
     if request.pool:
-        why = f"{request.pool} was asked for"
+        why = f"{request.pool} was {request.because}"
         not_asked = [Choice(c.object_store_id, why, "not-asked") for c in others]
         return chosen + refused + not_asked + rest
     # a pool that was preferred stands outside the rounds: it must not shift the others' shares
