@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from tests.jobs.lab import Lab
+from tests.jobs.lab import Lab, until
 
 from holdfast.jobs.worker import REAPED, Worker
 from holdfast.operations.runner import Operations
@@ -34,19 +33,12 @@ open_hold(read_document(Path(sys.argv[1]), environ={})).put(Endless(), name="end
 """
 
 
-def _wait_for(condition, limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 def _kill_a_put(lab: Lab) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PUT_FOR_EVER, str(lab.document)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"written\n"
-    process.kill()
-    process.wait()
+    command = [sys.executable, "-c", PUT_FOR_EVER, str(lab.document)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
 
 
 def _reserved(lab: Lab) -> int:
@@ -61,8 +53,8 @@ def test_a_write_whose_process_was_killed_is_taken_back_and_swept_away(lab: Lab)
     worker = Worker.of(lab.hold)
     worker.start()
     try:
-        _wait_for(lambda: _reserved(lab) == 0)
-        _wait_for(lambda: not [path for folder in folders for path in folder.rglob(".holdfast-*.tmp")])
+        until(lambda: _reserved(lab) == 0)
+        until(lambda: not [path for folder in folders for path in folder.rglob(".holdfast-*.tmp")])
         assert lab.hold.datasets() == []
         assert lab.hold.totals().datasets == 0
     finally:
@@ -74,13 +66,13 @@ def test_reap_is_submitted_once_a_day(lab: Lab) -> None:
     for _ in range(2):
         worker = Worker.of(lab.hold)
         worker.start()
-        _wait_for(lambda: any(row.state == "done" for row in operations.list()))
+        until(lambda: any(row.state == "done" for row in operations.list()))
         worker.stop()
     assert [row.kind for row in operations.list()] == ["reap"]
     lab.hold.catalog.set(REAPED, "0")
     worker = Worker.of(lab.hold)
     worker.start()
     try:
-        _wait_for(lambda: [row.state for row in operations.list()] == ["done", "done"])
+        until(lambda: [row.state for row in operations.list()] == ["done", "done"])
     finally:
         worker.stop()
