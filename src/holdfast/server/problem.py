@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from holdfast.errors import HoldfastError, NoSpace, QuotaExceeded, Unavailable, outcome
 
-DOCS = "https://holdfast.readthedocs.io/en/latest/reference/"
+TYPE = "urn:holdfast:error:"  # followed by the error's heading on the page `errors` of the documentation
 RenderError = Callable[[Request, int, str, str], Response]
 
 _TITLES = {
@@ -110,7 +110,7 @@ def problem_response(
 ) -> JSONResponse:
     """The answer in its one shape."""
     body: dict[str, Any] = {
-        "type": DOCS + page if page else "about:blank",
+        "type": TYPE + page.partition("#")[2] if page else "about:blank",
         "title": title or title_of_status(status),
         "status": status,
         "detail": detail,

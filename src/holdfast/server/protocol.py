@@ -1,7 +1,8 @@
 """HTTP/1.1 on a connection: uvicorn's protocol on httptools, with the limits that it leaves out.
 
 A head has `HEAD_BYTES_MAX` at most and must be complete within `HEAD_S`. A body is taken in larger steps than
-uvicorn's own, which halves the work of an upload.
+uvicorn's own, which halves the work of an upload. What arrived before a connection was lost is given to the
+application before the news that it was lost: an upload that is resumed goes on just there.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_timer()
         super().on_headers_complete()
+        _keep_what_came(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -70,3 +72,22 @@ class Protocol(HttpToolsProtocol):
         timer, self._head_timer = self._head_timer, None
         if timer is not None:
             timer.cancel()
+
+
+def _keep_what_came(cycle: Any) -> None:
+    """Let a request's `receive` give what lies in its buffer also after the connection was lost."""
+    receive = cycle.receive
+
+    def left() -> dict[str, Any]:
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
+
+    async def receive_all() -> dict[str, Any]:
+        message: dict[str, Any] = {"type": "http.disconnect"}
+        if not cycle.disconnected:
+            message = await receive()
+        if message["type"] == "http.disconnect" and cycle.body and not cycle.response_complete:
+            return left()
+        return message
+
+    cycle.receive = receive_all

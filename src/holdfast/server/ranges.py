@@ -13,7 +13,7 @@ from email.utils import formatdate, parsedate_to_datetime
 
 RANGES_MAX = 32
 GAP_BYTES = 4096  # two ranges with less between them are sent as one: a part's header is not free
-_SPEC = re.compile(r"\s*(\d*)\s*-\s*(\d*)\s*")
+_SPEC = re.compile(r"[ \t]*([0-9]*)[ \t]*-[ \t]*([0-9]*)[ \t]*")
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 

@@ -132,6 +132,26 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def uvicorn_config(app: HoldfastApp) -> uvicorn.Config:
+    """How uvicorn is to run the application."""
+    return uvicorn.Config(
+        app,
+        http="holdfast.server.protocol:Protocol",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the guard reads them, and only from proxies that were named
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=BACKLOG,
+    )
+
+
 # -- inside -----------------------------------------------------------------------------------------------
 
 
@@ -152,23 +172,7 @@ def _run(
     settings = settings or ServerSettings.of(hold.config)
     app = create_app(hold, settings=settings, services=services)
     app.add_service(Housekeeping(app.house))
-    config = uvicorn.Config(
-        app,
-        http="holdfast.server.protocol:Protocol",
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
-        backlog=BACKLOG,
-    )
-    server = _Server(config, app, on_started)
+    server = _Server(uvicorn_config(app), app, on_started)
     server.run([listener])
     if server.failed:
         raise HoldfastError("the server could not start; its log says why")

@@ -157,7 +157,9 @@ class Uploads:
         except HttpProblem as problem:
             if problem.status != 410:
                 raise
-            return self._after_all(upload, problem)
+            standing = self._after_all(upload, problem)
+            _check_offset(announced.offset_bytes, standing.offset_bytes)
+            return standing
 
     def drop(self, upload: Upload) -> None:
         """Delete an upload and what has arrived of it. A dataset that it became stays."""
