@@ -12,7 +12,7 @@ from tests.browser.laboratory import USER, USER_PASSWORD, Laboratory
 
 HOSTILE = [
     "<script>alert(1)</script>.txt",
-    "\"><img src=x onerror=alert(2)>",
+    '"><img src=x onerror=alert(2)>',
     "'; DROP TABLE dataset; --",
     "{{ 7 * 7 }}{% raw %}",
     "re\u202egnp.exe",
@@ -185,7 +185,9 @@ def test_names_are_shown_as_they_are_and_do_nothing(page: Page, lab: Laboratory,
     page.on("dialog", lambda dialog: asked.append(dialog.message))
     number = lab.put("plain", b"x")
     with lab.api() as api:
-        answer = api.patch(f"/api/datasets/{number}", json={"name": name, "labels": {"<b>": "</td><script>alert(3)</script>"}})
+        answer = api.patch(
+            f"/api/datasets/{number}", json={"name": name, "labels": {"<b>": "</td><script>alert(3)</script>"}}
+        )
         assert answer.status_code == 200, answer.text
     for path in ("/datasets", f"/datasets/{number}", "/activity", "/jobs"):
         page.goto(path)
@@ -222,7 +224,19 @@ def test_others_see_only_their_own(lab: Laboratory, new_page: NewPage):
     expect(page.get_by_role("main")).not_to_contain_text("secret-of-ada.txt")
 
 
-@pytest.mark.parametrize("path", ["/datasets/999999", "/datasets/0", "/datasets/-1", "/datasets/9223372036854775808", "/datasets/x", "/jobs/77", "/pools/nowhere", "/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/datasets/999999",
+        "/datasets/0",
+        "/datasets/-1",
+        "/datasets/9223372036854775808",
+        "/datasets/x",
+        "/jobs/77",
+        "/pools/nowhere",
+        "/nothing",
+    ],
+)
 def test_what_is_not_there_is_said_with_a_way_on(page: Page, path: str):
     answer = page.goto(path)
     assert answer is not None
