@@ -113,7 +113,6 @@ class Worker:
             if self._stop.wait(CHORES_S if is_started else START_AGAIN_S):
                 return
 
-
     def _do_chores(self) -> None:
         """What is due every minute: show that we live, take back what dead processes had begun to write, take
         away the folders of jobs whose time is over; and once a day, reap."""
