@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints a table and writes `bench/latest.json`.
 
-    python -m bench.run [storage scale http commands ...] [--folder DIR]
+    python -m bench.run [storage scale http jobs commands ...] [--folder DIR]
 
 The folder must lie on a real disk (not in memory): syncs are part of what is measured.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.measuring import Row
 
 HERE = Path(__file__).parent
-PARTS = ("storage", "scale", "http", "commands")
+PARTS = ("storage", "scale", "http", "jobs", "commands")
 
 
 def main() -> int:
