@@ -14,7 +14,7 @@ This file is the face. Bytes in are in `transfer`, bytes out in `lease`, the poo
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -92,10 +92,12 @@ class Hold:
     def put_many(
         self, sources: Iterable[Source | PutItem], *, pool: str | None = None, preferred: str | None = None,
         owner: str | None = None, labels: Mapping[str, str] | None = None,
+        on_stored: Callable[[Dataset], None] | None = None,
     ) -> list[Dataset]:  # fmt: skip
         """Store many, in batches that share their syncs and transactions; as durable as `put`. In order.
 
-        If one cannot be stored its error is raised; those before it are stored.
+        If one cannot be stored its error is raised; those before it are stored. `on_stored` is called for
+        each, once it is.
         """
 
         def each() -> Iterable[Incoming]:
@@ -107,7 +109,12 @@ class Hold:
                     labels={**(labels or {}), **item.labels},
                 )  # fmt: skip
 
-        return [self._known(dataset_id) for dataset_id in self.transfer.put_many(each(), owner)]
+        stored: list[Dataset] = []
+        for dataset_id in self.transfer.put_many(each(), owner):
+            stored.append(self._known(dataset_id))
+            if on_stored is not None:
+                on_stored(stored[-1])
+        return stored
 
     def adopt_file(
         self, path: Path, *, name: str, owner: str | None = None, pool: str | None = None,

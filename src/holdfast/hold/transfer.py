@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from holdfast import layout
 from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
@@ -31,6 +30,7 @@ from holdfast.keys import Key
 from holdfast.placement.policy import Request, no_rounds
 
 BATCH = 500  # datasets that share a transaction and a sync
+BATCH_BYTES = 1024 * 1024 * 1024  # or fewer, when they are so large together
 STEP_BYTES = 64 * 1024 * 1024  # room reserved at a time when nobody knows the size
 STEP_BYTES_MAX = 4 * 1024 * 1024 * 1024
 TOUCH_S = 60.0  # how often a long write shows that it lives
@@ -95,33 +95,39 @@ class Transfer:
     def put_many(self, incoming: Iterable[Incoming], actor: str | None = None) -> Iterator[int]:
         """Store many; their ids, in order. A batch shares its syncs and its transactions and is stored as a
         whole, or, if anything goes wrong with it, one by one until the first that fails raises."""
-        queue = iter(incoming)
-        while batch := list(islice(queue, BATCH)):
+        queue, failures = iter(incoming), list[Exception]()
+        while batch := _next_batch(queue, failures):
             yield from self._put_batch(batch, actor)
+        if failures:
+            raise failures[0]
 
-    def _put_batch(self, batch: list[Incoming], actor: str | None) -> list[int]:
+    def _put_batch(self, batch: list[Incoming], actor: str | None) -> Iterator[int]:
         prepared = self._begin_batch(batch)
-        if prepared is None:
-            return [self.put(one, actor) for one in batch]
+        if prepared is None or not self._write_batch(batch, prepared, actor):
+            for one in batch:
+                yield self.put(one, actor)
+            return
+        for own in prepared:
+            yield own.dataset_id
+
+    def _write_batch(self, batch: list[Incoming], prepared: list[Prepared], actor: str | None) -> bool:
+        """Write and record a batch as a whole. False: nothing is stored, and they may be tried one by one."""
         try:
-            finished = [
-                self._store(own, one, durable=False) for own, one in zip(prepared, batch, strict=True)
-            ]
+            finished = [self._store(own, one, durable=False) for own, one in zip(prepared, batch, strict=True)]
             for pool in sorted({own.object_store_id for own in prepared}):
                 keys = [own.key for own in prepared if own.object_store_id == pool]
                 self._pools.configured(pool).store().sync(keys)
         except BaseException as error:
             for own in prepared:
                 self._undo(own, str(error) or type(error).__name__)
-            again = isinstance(error, StoreError) and not any(one.body.once for one in batch)
-            if not again:
-                raise
-            return [self.put(one, actor) for one in batch]
+            if isinstance(error, StoreError) and not any(one.body.once for one in batch):
+                return False
+            raise
         self._catalog.writes.commit(finished, actor)
-        return [own.dataset_id for own in prepared]
+        return True
 
     def _begin_batch(self, batch: list[Incoming]) -> list[Prepared] | None:
-        if len(batch) == 1 or any(one.body.size_bytes is None or one.extra_files for one in batch):
+        if len(batch) < 2 or any(one.body.size_bytes is None or one.extra_files for one in batch):
             return None
         try:
             return self._catalog.writes.begin(
@@ -237,6 +243,22 @@ class Transfer:
         stat = self._pools.configured(object_store_id).store().stat(replica.key)
         prepared = Prepared(dataset.id, dataset.uuid, object_store_id, replica.key, "", dataset.owner)
         return self._catalog.replaces.commit(Finished(prepared, staged[1], staged[0], stat.version), None)
+
+
+def _next_batch(queue: Iterator[Incoming], failures: list[Exception]) -> list[Incoming]:
+    """The next so many. What goes wrong while one is looked at ends the queue and is kept in `failures`, to be
+    raised when those before it are stored."""
+    batch: list[Incoming] = []
+    size_bytes = 0
+    try:
+        while not failures and len(batch) < BATCH and size_bytes < BATCH_BYTES:
+            batch.append(next(queue))
+            size_bytes += batch[-1].new.size_bytes
+    except StopIteration:
+        return batch
+    except Exception as error:  # noqa: BLE001 - see above
+        failures.append(error)
+    return batch
 
 
 def _intent(catalog: Catalog, prepared: Prepared) -> Callable[[BlobStat], None]:

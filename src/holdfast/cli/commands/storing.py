@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 ACTOR = "command line"
-BATCH_FILES = 500
-BATCH_BYTES = 256 * 1024 * 1024
 
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="An id or a uuid.")]
 DatasetsArgument = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or uuids.")]
@@ -77,14 +75,20 @@ def put(
             _answer(call, hold, [dataset], one=True, verb="stored")
             return
         stored: list[Dataset] = []
+        done_bytes = 0
+
+        def note(dataset: Dataset) -> None:
+            nonlocal done_bytes
+            stored.append(dataset)
+            done_bytes += dataset.total_bytes
+            progress.update(done_bytes)
+
         try:
-            for batch in _batches(files):
-                stored += hold.put_many(batch, pool=pool, owner=owner, labels=labels)
-                progress.update(sum(dataset.total_bytes for dataset in stored))
+            hold.put_many(_items(files), pool=pool, owner=owner, labels=labels, on_stored=note)
         except BaseException:
             if stored:
                 _answer(call, hold, stored, one=False, verb="stored")
-                call.remark(f"At least {len(stored)} of {len(files)} files were stored before it went wrong.")
+                call.remark(f"{len(stored)} of {len(files)} files were stored before it went wrong.")
             raise
         _answer(call, hold, stored, one=False, verb="stored")
 
@@ -140,20 +144,11 @@ def _line(dataset: Dataset, verb: str) -> str:
     return f"{verb} dataset {dataset.id}{where}: {render.clean(dataset.name)} ({size})"
 
 
-def _batches(files: list[str]) -> Iterator[list[PutItem]]:
-    """The files in portions that share their syncs: enough to be quick, few enough to show progress."""
+def _items(files: list[str]) -> Iterator[PutItem]:
     from holdfast.hold.bodies import PutItem
 
-    batch: list[PutItem] = []
-    size_bytes = 0
     for file in files:
-        batch.append(PutItem(_source(file), "stdin" if file == STDIN else None))
-        size_bytes += 0 if file == STDIN else os.stat(file).st_size
-        if len(batch) == BATCH_FILES or size_bytes >= BATCH_BYTES:
-            yield batch
-            batch, size_bytes = [], 0
-    if batch:
-        yield batch
+        yield PutItem(_source(file), "stdin" if file == STDIN else None)
 
 
 def _source(file: str) -> Path | StreamBody:
