@@ -364,6 +364,8 @@ def test_a_jobs_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch):
     said = dict(line.split("=", 1) for line in lab.jobs.output(job.id, "stdout").decode().splitlines())
     assert said["THREADS"] == "4"
     assert "HOLDFAST_DATABASE_PASSWORD" not in said
+    kept = {path.name for path in logs_folder(lab.hold.state_dir, job.id).iterdir()}
+    assert kept == {"stdout", "stderr", "started.json", "exit.json"}, "what the job was given is not kept"
     assert set(said) - {"PWD", "OLDPWD", "SHLVL", "_"} == {
         "PATH", "LANG", "THREADS", "HOME", "TMPDIR", "HOLDFAST_JOB_ID", "HOLDFAST_JOB_FOLDER",
     }  # fmt: skip

@@ -92,7 +92,9 @@ class Runner:
                     job = self._to_its_end(job, supervisor, leases, stop, watch)
                 except (HoldfastError, OSError) as error:
                     job = self._fail(job, supervisor, error)
-            self._clear_up(job)
+            if job.is_over:
+                supervisor.tidy()
+                self._clear_up(job)
         except _NotOurs:
             return self._jobs.find(job.id)
         except _Leave:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,14 @@ class Supervisor:
             os.unlink(draft)
         return True
 
+    def tidy(self) -> None:
+        """The job is over: take away what was only needed to run it (what it was given may be secret)."""
+        (self.folder / supervise.SPEC).unlink(missing_ok=True)
+        trouble = self.folder / _TROUBLE
+        with suppress(OSError):
+            if trouble.stat().st_size == 0:
+                trouble.unlink()
+
     # -- looking ------------------------------------------------------------------------------------------
 
     def began(self) -> Began | None:
@@ -199,7 +208,8 @@ class Supervisor:
             text = (self.folder / _TROUBLE).read_text(encoding="utf-8", errors="replace")
         except OSError:
             text = ""
-        return text[-TROUBLE_BYTES_MAX:].strip() or "it said nothing"
+        lines = text[-TROUBLE_BYTES_MAX:].strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

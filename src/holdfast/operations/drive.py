@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from holdfast.catalog.operations import Failure, OperationLedger, OperationRow, Step, Wanted
+from holdfast.catalog.operations import Failure, OperationRow, Wanted
+from holdfast.catalog.progress import ProgressLedger, Step
 from holdfast.errors import Cancelled, CatalogError, HoldfastError
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Batch, Operation
@@ -53,7 +54,7 @@ class Drive:
     def __init__(
         self,
         hold: Hold,
-        ledger: OperationLedger,
+        ledger: ProgressLedger,
         operation: Operation,
         row: OperationRow,
         *,

@@ -22,6 +22,7 @@ from holdfast.catalog.operations import (
     OperationRow,
     OperationState,
 )
+from holdfast.catalog.progress import ProgressLedger
 from holdfast.errors import HoldfastError, Malformed, NotFound
 from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import when
@@ -43,6 +44,9 @@ class Operations:
         self._hold, self._kinds = hold, kinds
         self.ledger = OperationLedger(
             catalog.db, hold.clock, events=catalog.events, holders=catalog.holders
+        )
+        self.progress = ProgressLedger(
+            catalog.db, hold.clock, operations=self.ledger, holders=catalog.holders
         )
 
     def plan(self, kind: str, parameters: Parameters) -> dict[str, Any]:
@@ -80,7 +84,7 @@ class Operations:
                 on_progress(row)
             if row.state != "running" or stop.is_set():
                 return row
-            claimed = self.ledger.claim(row.id)
+            claimed = self.progress.claim(row.id)
             if claimed is None:
                 stop.wait(LOOK_S)
             else:
@@ -91,7 +95,7 @@ class Operations:
     ) -> None:
         """Work on an operation that this process has just claimed, until it is over, paused or to be left."""
         kind = self._kind(claimed.kind)
-        Drive(self._hold, self.ledger, kind, claimed, stop=stop, on_progress=on_progress).run()
+        Drive(self._hold, self.progress, kind, claimed, stop=stop, on_progress=on_progress).run()
 
     def get(self, operation_id: int | str) -> OperationRow:
         """One operation; `NotFound`."""
@@ -165,9 +169,8 @@ class OperationWork:
 
     def claim(self) -> int | None:
         """The oldest one that nobody works on."""
-        ledger = self._operations.ledger
-        for operation_id in ledger.waiting():
-            row = ledger.claim(operation_id)
+        for operation_id in self._operations.ledger.waiting():
+            row = self._operations.progress.claim(operation_id)
             if row is not None:
                 self._claimed[row.id] = row
                 return row.id
@@ -175,18 +178,18 @@ class OperationWork:
 
     def run(self, item_id: int, stop: threading.Event) -> None:
         """Until it is over, paused, or to be left."""
-        row = self._claimed.pop(item_id, None) or self._operations.ledger.claim(item_id)
+        row = self._claimed.pop(item_id, None) or self._operations.progress.claim(item_id)
         if row is not None:
             self._operations.drive(row, stop)
 
     def give_up(self, item_id: int, error: BaseException) -> None:
         """It failed; it can be resumed."""
-        ledger = self._operations.ledger
-        row = ledger.claim(item_id)
+        progress = self._operations.progress
+        row = progress.claim(item_id)
         if row is not None:
             with suppress(HoldfastError):
-                ledger.save(row, failed_step(row, str(error)))
-            ledger.finish(row, "failed")
+                progress.save(row, failed_step(row, str(error)))
+            progress.finish(row, "failed")
 
 
 def _failure_json(one: Failure) -> dict[str, Any]:
