@@ -120,3 +120,12 @@ def test_administrators_pages_are_closed_to_others(lab: Laboratory, new_page: Ne
         assert answer.status == 403
         expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
         assert "Traceback" not in page.content()
+
+
+def test_a_page_that_looks_after_itself_notices_that_the_session_ended(page: Page, lab: Laboratory):
+    page.goto("/pools")
+    page.context.clear_cookies()
+    expect(page.get_by_text("You are signed out.")).to_be_visible(timeout=10_000)
+    expect(page.locator("section.pool").first).to_be_visible()
+    page.get_by_role("link", name="Sign in again").click()
+    page.wait_for_url("**/sign-in?next=%2Fpools")

@@ -31,9 +31,8 @@ def test_what_was_loaded_once_is_not_asked_for_again(lab: Laboratory, new_page: 
     page.on("response", lambda answer: asked.append(answer.url) if not answer.from_service_worker else None)
     page.goto("/pools")
     page.goto("/jobs")
-    sizes = page.evaluate(
-        "performance.getEntriesByType('resource').filter((one) => one.name.includes('/static/')).map((one) => one.transferSize)"
-    )
+    sizes = page.evaluate("""performance.getEntriesByType("resource")
+        .filter((one) => one.name.includes("/static/")).map((one) => one.transferSize)""")
     assert sizes
     assert all(size == 0 for size in sizes), sizes
     assert not [url for url in asked if not url.startswith(lab.url)], "nothing comes from elsewhere"

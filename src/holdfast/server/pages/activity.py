@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated, Any
@@ -34,6 +35,8 @@ _TOPICS = {
     "pool.rename": "Pool renamed",
 }
 
+_ABOUT = re.compile(r"(job|operation) (\d{1,19})\b", re.ASCII)
+
 router = APIRouter()
 
 
@@ -47,6 +50,7 @@ class Line:
     text: str
     name: str | None
     dataset_id: int | None
+    href: str | None
     actor: str | None
 
 
@@ -87,4 +91,7 @@ def _line(hold: Hold, event: Event) -> Line:
         dataset = hold.catalog.datasets.find(event.dataset_id)
         name = None if dataset is None else dataset.name
     topic = _TOPICS.get(event.kind) or event.kind.replace(".", " ").replace("_", " ").capitalize()
-    return Line(event.id, event.at_us, topic, event.text, name, event.dataset_id, event.actor)
+    text = event.text.partition(":")[0] if event.kind == "job.queued" else event.text
+    about = _ABOUT.match(text)
+    href = None if about is None else f"/{about[1]}s/{about[2]}"
+    return Line(event.id, event.at_us, topic, text, name, event.dataset_id, href, event.actor)

@@ -103,4 +103,8 @@
     }
   });
   for (const pre of all("[data-tail]")) pre.scrollTop = pre.scrollHeight;
+
+  // On a narrow screen the main menu is wider than it: show where one is.
+  const here = one(".top [aria-current]"), menu = one(".top nav");
+  if (here && menu.scrollWidth > menu.clientWidth) menu.scrollLeft = here.offsetLeft - menu.clientWidth / 2 + here.clientWidth / 2;
 })();
