@@ -86,14 +86,18 @@ class Catalog:
         from holdfast.catalog import migrate
 
         catalog = cls(url or f"sqlite:///{state_dir / SQLITE_FILE}", clock=clock)
-        found = migrate.version(catalog.db)
-        if found is None:
-            migrate.create(catalog.db)
-        elif found != schema.HEAD:
-            raise SchemaMismatch(
-                f"the catalog has schema {found}, this version of Holdfast wants {schema.HEAD}; "
-                + ("run: holdfast catalog upgrade" if found < schema.HEAD else "install a newer Holdfast")
-            )
+        try:
+            found = migrate.version(catalog.db)
+            if found is None:
+                migrate.create(catalog.db)
+            elif found != schema.HEAD:
+                raise SchemaMismatch(
+                    f"the catalog has schema {found}, this version of Holdfast wants {schema.HEAD}; "
+                    + ("run: holdfast catalog upgrade" if found < schema.HEAD else "install a newer Holdfast")
+                )
+        except BaseException:
+            catalog.close()
+            raise
         return catalog
 
     @classmethod

@@ -43,6 +43,7 @@ _WRITE_LOCK = 7286035  # the advisory lock of PostgreSQL's write transactions
 _POSTGRES_SETTINGS = (
     f"SET lock_timeout = '{BUSY_S:.0f}s'; SET idle_in_transaction_session_timeout = '{BUSY_S:.0f}s'"
 )
+_SQLITE_HEAD = b"SQLite format 3\0"
 _ORPHANS: list[object] = []  # connections of a parent process: never closed, never used
 
 
@@ -82,6 +83,9 @@ class Statement:
 
     def run_many(self, cursor: Cursor, rows: list[dict[str, Any]]) -> None:
         """Execute once for each row."""
+        if len(rows) == 1:  # on PostgreSQL more than one go through a pipeline, which is not worth it for one
+            self.run(cursor, rows[0])
+            return
         if self._literals:
             rows = [{**self._literals, **row} for row in rows]
         cursor.executemany(self.text, rows)
@@ -279,7 +283,7 @@ class Database:
 
     def _connect_sqlite(self) -> Any:
         connection = None
-        self._refuse_empty()
+        self._refuse_torn()
         try:
             connection = sqlite3.connect(
                 f"file:{quote(os.path.abspath(self.path))}?mode=rw", uri=True, timeout=BUSY_S, isolation_level=None,
@@ -297,14 +301,21 @@ class Database:
             raise self._translated(error) from error
         return connection
 
-    def _refuse_empty(self) -> None:
-        """A catalog is never empty, and SQLite would take an empty file for a new one."""
+    def _refuse_torn(self) -> None:
+        """Raise if the file is not whole pages of a database: SQLite would take a stump for a new one, and does not
+        mind half a page at the end. Where it has a log, SQLite itself repairs what a power cut left."""
         try:
-            size_bytes = self.path.stat().st_size
+            with open(self.path, "rb") as stream:
+                head, size_bytes = stream.read(len(_SQLITE_HEAD) + 2), os.fstat(stream.fileno()).st_size
+            if os.path.exists(f"{self.path}-wal") and os.path.getsize(f"{self.path}-wal") > 0:
+                return
         except OSError:
             return  # connecting says it better
-        if size_bytes == 0:
-            raise self._damaged("it is empty")
+        if not head.startswith(_SQLITE_HEAD):
+            raise self._damaged("it is empty" if size_bytes == 0 else "it does not begin as a database does")
+        page_bytes = int.from_bytes(head[len(_SQLITE_HEAD) :], "big")
+        if size_bytes % (65536 if page_bytes == 1 else max(page_bytes, 512)):
+            raise self._damaged("it ends in the middle of a page")
 
     def _damaged(self, how: str) -> CatalogError:
         return CatalogError(

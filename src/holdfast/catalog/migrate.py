@@ -6,6 +6,7 @@ beside its place and linked there when it is whole: a catalog file that is there
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -99,7 +100,8 @@ def _make_sqlite(path: Path, script: Any) -> None:
         raise CatalogError(f"the catalog {path} cannot be made: {error.strerror}") from error
     finally:
         for left in (new, f"{new}-wal", f"{new}-shm"):
-            Path(left).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.unlink(left)
 
 
 def _run(url: str, script: Any, *, sqlite: bool) -> None:
