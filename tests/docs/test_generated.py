@@ -124,5 +124,5 @@ def _routes(routes: list) -> Iterator[APIRoute]:
     for route in routes:
         if isinstance(route, APIRoute):
             yield route
-        elif hasattr(route, "original_router"):
+        elif hasattr(route, "original_router") and route.original_router.include_in_schema:
             yield from _routes(route.original_router.routes)
