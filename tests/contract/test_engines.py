@@ -18,7 +18,8 @@ from holdfast.errors import Blocked
 from holdfast.operations import engine_dbos
 from holdfast.operations.engine import Engine, InlineEngine
 from holdfast.operations.engine_dbos import ENGINE_FILE, DbosEngine
-from holdfast.testing.engines import Elsewhere, EngineContract, Queue, engine_queue, until
+from holdfast.testing.engines import EngineContract, until
+from holdfast.testing.ticking import Elsewhere, Queue
 
 
 def inline(_folder: Path, _executor_id: str) -> Engine:
@@ -81,7 +82,7 @@ class TestDbosEngine(EngineContract):
         until(lambda: queue.items("begin") == [1])
         [(status, executor)] = self.recorded(tmp_path, "status, executor_id")
         assert (status, executor) == ("PENDING", victim.executor_id)
-        with contextlib.closing(sqlite3.connect(engine_queue(queue))) as db, db:
+        with contextlib.closing(sqlite3.connect(queue.file)) as db, db:
             db.execute("UPDATE item SET seconds = 0")
         victim.kill()
         queue.at_once = 0  # nothing is claimed: only the engine's own record can bring it back
@@ -106,7 +107,7 @@ class TestDbosEngine(EngineContract):
         victim = elsewhere()
         until(lambda: len(queue.items("begin")) == 2)
         victim.kill()
-        with contextlib.closing(sqlite3.connect(engine_queue(queue))) as db, db:
+        with contextlib.closing(sqlite3.connect(queue.file)) as db, db:
             db.execute("UPDATE item SET seconds = 0")
         for file in tmp_path.glob(ENGINE_FILE + "*"):
             file.unlink()
@@ -127,22 +128,6 @@ class TestDbosEngine(EngineContract):
         engine.start()
         assert not listening_sockets(), "no admin server"
         assert not [name for name in sys.modules if name.startswith("dbos_enterprise")]
-
-
-@pytest.mark.needs("postgres")
-class TestDbosEngineOnPostgres(EngineContract):
-    factory = "tests.contract.test_engines:dbos_on_postgres"
-
-    @pytest.fixture(autouse=True)
-    def address(self, postgres_url: str, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setenv("HOLDFAST_TEST_ENGINE", postgres_url)
-
-    def make_engine(self, folder: Path, executor_id: str) -> Engine:
-        return dbos_on_postgres(folder, executor_id)
-
-
-def dbos_on_postgres(_folder: Path, executor_id: str) -> Engine:
-    return DbosEngine(os.environ["HOLDFAST_TEST_ENGINE"], executor_id, executor_lives)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["ls", "--help"]])

@@ -1,34 +1,26 @@
-"""The suite that every engine fulfils, over a queue of its own: a small SQLite file with its diary.
+"""The suite that every engine fulfils, over a queue of its own (`ticking`).
 
     class TestInline(EngineContract):
+        factory = "tests.contract.test_engines:inline"
         def make_engine(self, folder, executor_id): return InlineEngine()
 
-The backdoor is the diary: who began which item when, and when it ended. `python -m holdfast.testing.engines
-MODULE:FUNCTION FOLDER` runs an engine over that queue until it is killed; FUNCTION is called with the folder
-and the executor id.
+The backdoor is the queue's diary: who began which item when, and when it ended.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from holdfast.catalog.holders import born
 from holdfast.operations import engine as engines
 from holdfast.operations.engine import Engine
 from holdfast.seams import SystemClock
+from holdfast.testing.ticking import Elsewhere, Queue
 
 _CLOCK = SystemClock()
 LIMIT_S = 30.0
@@ -41,132 +33,6 @@ def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     while not condition():
         assert _CLOCK.monotonic_s() < end_s, f"it did not come true within {limit_s} s"
         _CLOCK.sleep(LOOK_S)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of the diary."""
-
-    item: int
-    executor: str
-    what: str  # begin end
-    at_us: int
-
-
-class Queue:
-    """Items that take some time, in an SQLite file; fulfils `Work`."""
-
-    kind = "tick"
-
-    def __init__(self, folder: Path, executor_id: str, *, at_once: int = 2) -> None:
-        self.at_once = at_once
-        self.given_up: list[int] = []
-        self._folder, self._executor_id = folder, executor_id
-        with self._database() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, seconds REAL, failures INTEGER, "
-                "state TEXT DEFAULT 'waiting', holder TEXT)"
-            )
-            db.execute("CREATE TABLE IF NOT EXISTS diary (item INTEGER, executor TEXT, what TEXT, at_us INTEGER)")
-
-    # -- what the suite does ------------------------------------------------------------------------------
-
-    def add(self, count: int = 1, *, seconds: float = 0.0, failures: int = 0) -> None:
-        """So many more items; each fails so often before it ends."""
-        with self._database() as db:
-            db.executemany("INSERT INTO item (seconds, failures) VALUES (?, ?)", [(seconds, failures)] * count)
-
-    def diary(self) -> list[Entry]:
-        """What has happened, in its order."""
-        with self._database() as db:
-            return [Entry(*row) for row in db.execute("SELECT item, executor, what, at_us FROM diary ORDER BY rowid")]
-
-    def items(self, what: str) -> list[int]:
-        """Which items began, or ended."""
-        return [entry.item for entry in self.diary() if entry.what == what]
-
-    def is_done(self) -> bool:
-        """Whether every item has come to its end."""
-        with self._database() as db:
-            return int(db.execute("SELECT count(*) FROM item WHERE state <> 'done'").fetchone()[0]) == 0
-
-    # -- Work ---------------------------------------------------------------------------------------------
-
-    def claim(self) -> int | None:
-        with self._database() as db:
-            db.execute("BEGIN IMMEDIATE")
-            rows = db.execute("SELECT id, state, holder FROM item WHERE state <> 'done' ORDER BY id").fetchall()
-            for item, state, holder in rows:
-                if state == "waiting" or not lives(holder):
-                    db.execute("UPDATE item SET state = 'running', holder = ? WHERE id = ?", (me(), item))
-                    return int(item)
-        return None
-
-    def run(self, item_id: int, stop: threading.Event) -> None:
-        with self._database() as db:
-            db.execute("BEGIN IMMEDIATE")
-            row = db.execute("SELECT seconds, failures, state, holder FROM item WHERE id = ?", (item_id,)).fetchone()
-            seconds, failures, state, holder = row
-            if state == "done" or (holder != me() and lives(holder)):
-                return
-            db.execute(
-                "UPDATE item SET state = 'running', holder = ?, failures = ? WHERE id = ?",
-                (me(), max(0, failures - 1), item_id),
-            )
-            self._note(db, item_id, "begin")
-        if failures:
-            raise RuntimeError(f"item {item_id} fails on purpose")
-        if stop.wait(seconds):
-            with self._database() as db:
-                db.execute("UPDATE item SET state = 'waiting', holder = NULL WHERE id = ?", (item_id,))
-            return
-        with self._database() as db:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("UPDATE item SET state = 'done' WHERE id = ?", (item_id,))
-            self._note(db, item_id, "end")
-
-    def give_up(self, item_id: int, error: BaseException) -> None:
-        self.given_up.append(item_id)
-        with self._database() as db:
-            db.execute("UPDATE item SET state = 'done' WHERE id = ?", (item_id,))
-
-    def _note(self, db: sqlite3.Connection, item: int, what: str) -> None:
-        db.execute("INSERT INTO diary VALUES (?, ?, ?, ?)", (item, self._executor_id, what, _CLOCK.now_us()))
-
-    @contextlib.contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._folder / "queue.sqlite", timeout=30)) as db, db:
-            yield db
-
-
-def me() -> str:
-    """This process, so that its death can be seen."""
-    return f"{os.getpid()} {born(os.getpid())}"
-
-
-def lives(holder: str | None) -> bool:
-    """Whether the process that wrote `me()` lives."""
-    if holder is None:
-        return False
-    pid, _, since = holder.partition(" ")
-    return born(int(pid)) == since
-
-
-class Elsewhere:
-    """An engine over the same queue in a process of its own."""
-
-    def __init__(self, factory: str, folder: Path) -> None:
-        command = [sys.executable, "-m", "holdfast.testing.engines", factory, str(folder)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        self.executor_id = f"elsewhere-{self.process.pid}"
-
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
 
 
 class EngineContract(ABC):
@@ -298,7 +164,7 @@ class EngineContract(ABC):
         victim = elsewhere()
         until(lambda: len(queue.items("begin")) == 2)
         queue.add(3)
-        with contextlib.closing(sqlite3.connect(engine_queue(queue))) as db, db:
+        with contextlib.closing(sqlite3.connect(queue.file)) as db, db:
             db.execute("UPDATE item SET seconds = 0")
         victim.kill()
         engine.start()
@@ -316,22 +182,3 @@ class EngineContract(ABC):
         until(queue.is_done)
         assert sorted(queue.items("begin")) == [*range(1, 61)]
         assert {entry.executor for entry in queue.diary()} == {"here", other.executor_id}, "both have worked"
-
-
-def engine_queue(queue: Queue) -> Path:
-    """The file of a queue."""
-    return queue._folder / "queue.sqlite"  # noqa: SLF001 - the suite's backdoor
-
-
-def main(factory: str, folder: str) -> None:
-    """Run an engine over the queue in that folder until killed, or until the parent is gone."""
-    module, _, name = factory.partition(":")
-    executor_id = f"elsewhere-{os.getpid()}"
-    engine: Engine = getattr(importlib.import_module(module), name)(Path(folder), executor_id)
-    engine.register(Queue(Path(folder), executor_id))
-    engine.start()
-    sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
