@@ -60,6 +60,7 @@ def test_design_notes_are_numbered_without_a_gap():
         assert text.startswith(f"# {path.name[:4]} ")
         for part in ("**Problem.**", "**Decision.**", "**Alternatives.**", "**Caveats.**", "**Tests.**"):
             assert part in text, f"{name_of(path)} lacks {part}"
+        assert "`tests/" in text.partition("**Tests.**")[2], f"{name_of(path)} names no tests"
 
 
 def test_files_that_pages_name_are_there():
