@@ -253,7 +253,8 @@ class Database:
             if keep and len(self._idle) < CONNECTIONS_KEPT:
                 self._idle.append(connection)
                 keep = False
-            self._gate.notify_all()
+            if self._is_forking:
+                self._gate.notify_all()
         if keep:
             self._drop(connection)
 
