@@ -25,10 +25,13 @@ Errors are `application/problem+json`; [errors](errors.md) lists them. Lists tak
 not have is refused.
 """
 
+_FRAMEWORK = frozenset({"HTTPValidationError", "ValidationError"})
+
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_sections(openapi())]).rstrip() + "\n"
+    document = openapi()
+    return "\n".join([_HEAD, *_sections(document), *_shapes(document)]).rstrip() + "\n"
 
 
 def openapi() -> dict[str, Any]:
@@ -57,6 +60,24 @@ def _sections(document: dict[str, Any]) -> Iterator[str]:
             yield _route(method, path, route)
 
 
+def _shapes(document: dict[str, Any]) -> Iterator[str]:
+    yield "## Shapes\n\nThe JSON of bodies and answers. `?` marks what may be null, `*` what must be given.\n"
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        if name in _FRAMEWORK:
+            continue
+        words = " ".join(schema.get("description", "").split())
+        rows = [
+            f"| `{field}`{_mark(field, one, schema)} | {_type_words(one)} | {_cell(one.get('description', ''))} |"
+            for field, one in schema.get("properties", {}).items()
+        ]
+        yield "\n".join([f"### {name}\n", f"{words}\n", "| member | type | |", "|---|---|---|", *rows, ""])
+
+
+def _mark(field: str, schema: dict[str, Any], of: dict[str, Any]) -> str:
+    null = any(one.get("type") == "null" for one in schema.get("anyOf", ()))
+    return "?" if null else "*" if field in of.get("required", ()) else ""
+
+
 def _route(method: str, path: str, route: dict[str, Any]) -> str:
     words = " ".join((route.get("description") or route.get("summary") or "").split())
     parts = [f"### {method} {path}\n", f"{words}\n"]
@@ -82,9 +103,10 @@ def _route(method: str, path: str, route: dict[str, Any]) -> str:
 
 
 def _answer_words(answer: dict[str, Any]) -> str:
+    """The shape of an answer. What the framework believes of errors is left out: they are problem+json."""
     for content in answer.get("content", {}).values():
         words = _type_words(content.get("schema", {}))
-        if words and words[0].isupper():
+        if words and words[0].isupper() and words not in _FRAMEWORK:
             return words
     return ""
 
@@ -93,13 +115,13 @@ def _type_words(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
-        return " or ".join(_type_words(one) for one in schema["anyOf"])
+        return " or ".join(_type_words(one) for one in schema["anyOf"] if one.get("type") != "null")
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
         inner = _type_words(schema.get("items", {}))
         return f"{inner[:1].upper()}{inner[1:]}[]" if inner[:1].isupper() else f"{inner}[]"
-    return str(schema.get("type", ""))
+    return str(schema.get("type", ""))  # nothing for what may be anything
 
 
 def _cell(text: str) -> str:
