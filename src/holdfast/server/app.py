@@ -107,6 +107,8 @@ class HoldfastApp:
             # what the routes' own handlers did not see: an error of the guard, or one that nobody expected
             if is_serious(error):
                 log.exception("%s %s failed", scope["method"], scope["path"])
+            if outgoing.complete:
+                return  # it was answered already, on its way to here
             if outgoing.started:
                 raise
             response = self._answer(Request(scope, receive), error)
@@ -194,6 +196,7 @@ class _Outgoing:
         self._began_s = now_s()
         self.status = 0
         self.started = False
+        self.complete = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -203,6 +206,8 @@ class _Outgoing:
             more = [(name, value) for name, value in _HEADERS if name not in given]
             message = {**message, "headers": [*message.get("headers", ()), *more]}
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.complete = True
 
     def seconds(self) -> float:
         """Since the request's head."""
@@ -216,6 +221,8 @@ def _invalid_words(error: RequestValidationError) -> str:
     """What is wrong with a request, in one line for each mistake."""
     said = []
     for mistake in error.errors()[:10]:
+        if mistake.get("type") == "json_invalid":
+            return "the body is no JSON"
         place = [str(part) for part in mistake.get("loc", ())]
         where = ".".join(place[1:]) or (place[0] if place else "")
         said.append(f"{where}: {mistake.get('msg', 'is wrong')}")
