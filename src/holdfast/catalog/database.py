@@ -44,6 +44,14 @@ _POSTGRES_SETTINGS = (
     f"SET lock_timeout = '{BUSY_S:.0f}s'; SET idle_in_transaction_session_timeout = '{BUSY_S:.0f}s'"
 )
 _SQLITE_HEAD = b"SQLite format 3\0"
+
+
+class _Connection(sqlite3.Connection):
+    """One that can be counted without being kept."""
+
+
+_OPEN: dict[tuple[int, int], weakref.WeakSet[_Connection]] = {}  # this process's, by device and inode
+_OPENING = threading.Lock()
 _ORPHANS: list[object] = []  # connections of a parent process: never closed, never used
 
 
@@ -284,12 +292,14 @@ class Database:
 
     def _connect_sqlite(self) -> Any:
         connection = None
-        self._refuse_torn()
         try:
-            connection = sqlite3.connect(
-                f"file:{quote(os.path.abspath(self.path))}?mode=rw", uri=True, timeout=BUSY_S, isolation_level=None,
-                check_same_thread=False, cached_statements=256,
-            )  # fmt: skip
+            with _OPENING:
+                self._refuse_torn()
+                connection = sqlite3.connect(
+                    f"file:{quote(os.path.abspath(self.path))}?mode=rw", uri=True, timeout=BUSY_S,
+                    isolation_level=None, check_same_thread=False, cached_statements=256, factory=_Connection,
+                )  # fmt: skip
+                self._connections_here().add(connection)
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
@@ -304,8 +314,13 @@ class Database:
 
     def _refuse_torn(self) -> None:
         """Raise if the file is not whole pages of a database: SQLite would take a stump for a new one, and does not
-        mind half a page at the end. Where it has a log, SQLite itself repairs what a power cut left."""
+        mind half a page at the end. Where it has a log, SQLite itself repairs what a power cut left.
+
+        Not while this process has connections to the file: closing any descriptor of it gives up all locks that SQLite
+        has on it in this process, and whoever closes it next, elsewhere, would take its log away."""
         try:
+            if self._connections_here():
+                return
             with open(self.path, "rb") as stream:
                 head, size_bytes = stream.read(len(_SQLITE_HEAD) + 2), os.fstat(stream.fileno()).st_size
             if os.path.exists(f"{self.path}-wal") and os.path.getsize(f"{self.path}-wal") > 0:
@@ -317,6 +332,11 @@ class Database:
         page_bytes = int.from_bytes(head[len(_SQLITE_HEAD) :], "big")
         if size_bytes % (65536 if page_bytes == 1 else max(page_bytes, 512)):
             raise self._damaged("it ends in the middle of a page")
+
+    def _connections_here(self) -> weakref.WeakSet[_Connection]:
+        """What this process has open on the file."""
+        found = os.stat(self.path)
+        return _OPEN.setdefault((found.st_dev, found.st_ino), weakref.WeakSet())
 
     def _damaged(self, how: str) -> CatalogError:
         return CatalogError(
