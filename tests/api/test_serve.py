@@ -253,6 +253,18 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path):
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
+def test_processes_end_with_the_one_that_watches_them(tmp_path: Path):
+    with serving(tmp_path, "--workers", "2") as server:
+        children = server.children()
+        assert len(children) >= 2
+        os.kill(server.process.pid, signal.SIGKILL)
+        server.process.wait()
+        assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 15)
+        with serving(tmp_path) as again:  # neither the state directory nor the port is held
+            with again.client() as client:
+                assert answers(client)
+
+
 def answers(client: httpx.Client) -> bool:
     try:
         return client.get("/api/whoami").status_code == 200

@@ -6,6 +6,7 @@ One that dies as soon as it has begun is given more and more time; after `DEATHS
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -21,6 +22,7 @@ LOOK_S = 0.2
 STOP_S = 20.0
 DEATHS_MAX = 5
 SHORT_LIFE_S = 5.0
+_PR_SET_PDEATHSIG = 1
 
 Work = Callable[[int, Callable[[], None]], None]
 """work(number, on_started): serve until SIGTERM. Called in a process of its own."""
@@ -61,6 +63,7 @@ class Workers:
     def _fork(self, number: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             self._children[pid] = (number, self._clock.monotonic_s())
@@ -70,6 +73,7 @@ class Workers:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.close(self._ready)
+            _end_with_the_parent(parent)
             self._work(number, lambda: _say(self._tell))
             code = 0
         except KeyboardInterrupt:
@@ -141,6 +145,14 @@ def run_workers(work: Work, count: int, *, on_ready: Callable[[], None], clock: 
         raise KeyboardInterrupt
     if not stopped_by:
         raise HoldfastError("the server's processes die as soon as they begin; what they said is above")
+
+
+def _end_with_the_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent dies, also if it is killed: nobody would stop us then, and
+    nobody else could serve."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)  # it was dead before we had asked
 
 
 def _say(tell: int) -> None:
