@@ -62,8 +62,7 @@ def counting(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     made = Counting(lab)
     yield made
     for process in made.elsewhere:
-        if process.poll() is None:
-            made.kill(process)
+        made.kill(process)
 
 
 def test_a_plan_changes_nothing(counting: Counting):
