@@ -51,7 +51,10 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class GetOptions:
-    """How to open a blob. `local` demands a `local_path`; `fresh` reads past every cache."""
+    """How to open a blob. `local` demands a `local_path`; `fresh` reads past every cache.
+
+    With `range` the reader stands at its start and ends at its stop; positions are those of the whole blob.
+    """
 
     local: bool = False
     fresh: bool = False

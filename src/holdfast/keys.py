@@ -41,6 +41,11 @@ class Key(str):
         return self.rpartition("/")[2]
 
 
+def is_key(text: str) -> bool:
+    """Whether `Key.parse` takes it."""
+    return _problem(text) is None
+
+
 def check_dataset_name(name: str) -> str:
     """`name` as a dataset's display name, or `InvalidKey` with the reason.
 

@@ -193,6 +193,15 @@ def hold_shared(fd: int) -> bool:
     return True
 
 
+def wait_alone(fd: int) -> bool:
+    """Wait for an exclusive lock on an open file or folder; False where the file system has no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
 def hold_alone(fd: int) -> bool | None:
     """Try for an exclusive lock on an open file; False if somebody holds it, None if nobody can tell."""
     try:

@@ -14,7 +14,7 @@ from typing import Any
 from holdfast import layout
 from holdfast.catalog.base import PoolRow, PoolState
 from holdfast.catalog.catalog import Catalog
-from holdfast.errors import Denied, HoldfastError, NotFound, Problem, StoreError, Unavailable
+from holdfast.errors import AlreadyExists, Denied, HoldfastError, NotFound, Problem, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.placement.locator import Place
 from holdfast.placement.policy import Choice, Node, PoolView, Request, RoundCounts, leaves, rank
@@ -205,10 +205,8 @@ class PoolSet:
             driver.prepare()
             identity = driver.identity()
             if identity is None:
-                identity = self._entropy.uuid()
-                driver.mark(identity)
-            else:
-                driver.expect(identity)
+                identity = self._marked(driver)
+            driver.expect(identity)
         except Denied as error:
             self._warn(name, f"its medium cannot be marked, so a vanished mount would not be noticed: {error}")
             return
@@ -221,6 +219,15 @@ class PoolSet:
             gone = f", which is no longer in the file; if only the id changed: holdfast pool rename {other} {name}"
             self._warn(name, f"its folder is the one of pool {other}" + ("" if other in self._pools else gone))
         self._catalog.pools.identify(name, identity)
+
+    def _marked(self, driver: Driver) -> str:
+        """Mark a new medium; the mark that it carries then, ours or that of a process that was quicker."""
+        identity = self._entropy.uuid()
+        try:
+            driver.mark(identity)
+        except AlreadyExists:
+            return driver.identity() or identity
+        return identity
 
     def _warn(self, name: str, message: str) -> None:
         self.warnings.append(Problem("pools", None, f"pool {name}", message, severity="warning"))

@@ -141,7 +141,9 @@ class Driver(Store):
 
     @abstractmethod
     def mark(self, identity: str) -> None:
-        """Put the mark on the medium. Once marked, the driver answers `Unavailable` while it is absent."""
+        """Put the mark on the medium; `AlreadyExists` if it carries another. One of many who try wins.
+
+        Once marked, the driver answers `Unavailable` while it is absent."""
 
 
 @dataclass(frozen=True, slots=True)

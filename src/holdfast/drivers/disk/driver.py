@@ -22,14 +22,14 @@ import os
 import stat as modes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
-from holdfast.blobs import DEFAULT_GET, DEFAULT_PUT, BlobStat, Body, GetOptions, PutOptions, Reader, Usage
-from holdfast.drivers.disk.medium import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, is_extra, stat_of
+from holdfast.blobs import DEFAULT_GET, DEFAULT_PUT, BlobStat, Body, ByteRange, GetOptions, PutOptions, Reader, Usage
+from holdfast.drivers.disk.medium import ABSENT, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
 from holdfast.drivers.disk.putting import Putting
 from holdfast.drivers.disk.walk import walk_files
 from holdfast.errors import Conflict, Corrupt, Unavailable, Unsupported
-from holdfast.keys import Key
+from holdfast.keys import Key, is_key
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles, hold_alone, hold_shared
 from holdfast.stores.base import Capabilities, Driver, Leftover
 
@@ -79,34 +79,38 @@ class DiskDriver(Driver):
     def stat(self, key: Key) -> BlobStat:
         path = self._medium.path(key)
         try:
+            self._medium.refuse_leaving(key, "stat")
             found = os.lstat(path)
-            if modes.S_ISLNK(found.st_mode) or is_extra(key):
+            if modes.S_ISLNK(found.st_mode):
                 self._medium.refuse_outside(path, key, "stat")
                 found = os.stat(path)
         except OSError as error:
             self._medium.fail(error, key, "stat")
         if not modes.S_ISREG(found.st_mode):
             raise self._medium.absent(key, "stat")
+        self._medium.require("stat")
         return stat_of(key, found)
 
     def open(self, key: Key, options: GetOptions = DEFAULT_GET) -> Reader:
         path = self._medium.path(key)
         for _ in range(ATTEMPTS_MAX):
             try:
-                fd = self._open_file(path, key)
+                fd = self._open_file(path, key, "open")
             except OSError as error:
                 self._medium.fail(error, key, "open")
-            hold_shared(fd)
-            found = os.fstat(fd)
-            if found.st_nlink == 0:  # replaced or removed between open and lock
+            try:
+                hold_shared(fd)
+                found = os.fstat(fd)
+                if found.st_nlink == 0:  # replaced or removed between open and lock
+                    os.close(fd)
+                    continue
+                if not modes.S_ISREG(found.st_mode):
+                    raise self._medium.absent(key, "open")
+                self._medium.require("open")
+            except BaseException:
                 os.close(fd)
-                continue
-            if not modes.S_ISREG(found.st_mode):
-                os.close(fd)
-                raise self._medium.absent(key, "open")
-            stream = io.FileIO(fd, "r")
-            if options.range is not None:
-                stream.seek(options.range.start)
+                raise
+            stream = io.FileIO(fd, "r") if options.range is None else _Part(fd, options.range, found.st_size)
             return Reader(stream, stat_of(key, found), local_path=Path(path))
         raise Unavailable(f"{key} in pool {self._name} keeps changing", store=self._name, key=key, operation="open")
 
@@ -114,7 +118,7 @@ class DiskDriver(Driver):
         self._medium.require("list")
         try:
             for relative, found in walk_files(self.root, prefix, after, self._apart):
-                if not relative.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+                if is_key(relative):
                     yield stat_of(Key(relative), found)
         except OSError as error:
             self._medium.fail(error, prefix, "list")
@@ -124,10 +128,12 @@ class DiskDriver(Driver):
 
     def put(self, key: Key, body: Body, options: PutOptions = DEFAULT_PUT) -> BlobStat:
         self._medium.require("put")
-        path = self._medium.path(key)
-        if is_extra(key):
-            self._medium.refuse_outside(path, key, "put")
-        if options.if_absent and os.path.lexists(path):
+        try:
+            self._medium.refuse_leaving(key, "put")
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # its folder is made when the bytes come
+                self._medium.fail(error, key, "put")
+        if options.if_absent and os.path.lexists(self._medium.path(key)):
             raise self._medium.taken(key)
         return self._putting.put(key, body, options, durable=options.durable and self._durable)
 
@@ -137,14 +143,17 @@ class DiskDriver(Driver):
 
     def delete(self, key: Key) -> None:
         path = self._medium.path(key)
+        self._medium.require("delete")
         try:
-            fd = self._open_file(path, key)
-        except FileNotFoundError:
-            self._medium.require("delete")
-            return
+            fd = self._open_file(path, key, "delete")
         except OSError as error:
+            if error.errno in ABSENT:
+                self._medium.require("delete")
+                return
             self._medium.fail(error, key, "delete")
         try:
+            if not modes.S_ISREG(os.fstat(fd).st_mode):
+                return
             if hold_alone(fd) is False:
                 raise Conflict(f"{key} in pool {self._name} is being read; it can be deleted when the reader is done")
             self._files.unlink(path)
@@ -159,7 +168,10 @@ class DiskDriver(Driver):
         self._remove_empty_folders(key)
 
     def sync(self, keys: Sequence[Key]) -> None:
-        if not keys or not self._durable:
+        if not keys:
+            return
+        if not self._durable:
+            self._medium.require("sync")
             return
         try:
             if len(keys) >= SYNC_TOGETHER_MIN:
@@ -218,6 +230,7 @@ class DiskDriver(Driver):
                 yield Leftover(relative, found.st_size, age_s, self._in_use(relative, age_s, take_away=False))
 
     def discard(self, leftover: Leftover) -> bool:
+        self._medium.require("discard")
         return not self._in_use(leftover.name, leftover.age_s, take_away=True)
 
     def occupied(self, key: Key) -> bool:
@@ -244,15 +257,14 @@ class DiskDriver(Driver):
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _open_file(self, path: str, key: str) -> int:
-        if is_extra(key):
-            self._medium.refuse_outside(path, key, "open")
+    def _open_file(self, path: str, key: Key, operation: str) -> int:
+        self._medium.refuse_leaving(key, operation)
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-        self._medium.refuse_outside(path, key, "open")
+        self._medium.refuse_outside(path, key, operation)
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def _sync_each(self, keys: Sequence[Key]) -> None:
@@ -300,6 +312,26 @@ class DiskDriver(Driver):
             if folder.endswith("_files"):
                 return
             folder = folder.rpartition("/")[0]
+
+
+class _Part(io.FileIO):
+    """An open file of which only a range is read. Positions are those of the file."""
+
+    def __init__(self, fd: int, part: ByteRange, size_bytes: int) -> None:
+        super().__init__(fd, "r")
+        start, self._stop = part.within(size_bytes)
+        self.seek(start)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._stop - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any, /) -> int:
+        left = max(0, self._stop - self.tell())
+        return super().readinto(memoryview(buffer)[:left]) or 0
 
 
 class _ReaderBody:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat as modes
 from typing import NoReturn
 
 from holdfast.blobs import BlobStat
@@ -26,6 +27,9 @@ from holdfast.seams import Entropy, Files
 MARK_NAME = ".holdfast-pool"
 TEMPORARY_PREFIX = ".holdfast-"
 TEMPORARY_SUFFIX = ".tmp"
+FOLDERS_REMEMBERED_MAX = 100_000
+_EXTRA_FILES = "_files/"
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # nothing, a circle of links, a socket
 
 
 class Medium:
@@ -35,7 +39,9 @@ class Medium:
         self.name, self.root = name, root
         self.files, self._entropy = files, entropy
         self._identity: str | None = None
+        self._mark_path = f"{root}/{MARK_NAME}"
         self._mark_seen: tuple[int, int] | None = None
+        self._plain: set[str] = set()  # folders of blobs that were seen to be no links
 
     # -- the mark -----------------------------------------------------------------------------------------
 
@@ -52,21 +58,34 @@ class Medium:
             raise self.unavailable(f"the mark {self.root}/{MARK_NAME} cannot be read: {error}", "identity") from error
 
     def mark(self, identity: str) -> None:
-        """Write the mark, durably."""
-        if self.identity() != identity:
-            temporary = self.temporary_beside(f"{self.root}/{MARK_NAME}")
-            try:
-                fd = self.files.create(temporary, 0o644)
-                try:
-                    self.files.write(fd, identity.encode("ascii") + b"\n")
-                    self.files.sync(fd)
-                finally:
-                    self.files.close(fd)
-                self.files.replace(temporary, f"{self.root}/{MARK_NAME}")
-                self.files.sync_folder(self.root)
-            except OSError as error:
-                self.fail(error, MARK_NAME, "mark")
+        """Write the mark, durably, if there is none; `AlreadyExists` if there is another."""
+        carried = self.identity() or self._write_mark(identity)
+        if carried != identity:
+            raise AlreadyExists(
+                f"pool {self.name}: {self.root} carries the mark {carried} already; it belongs to that pool",
+                store=self.name, key=MARK_NAME, operation="mark",
+            )  # fmt: skip
         self.expect(identity)
+
+    def _write_mark(self, identity: str) -> str | None:
+        """The mark that is there then: ours, or that of somebody who was quicker."""
+        path = f"{self.root}/{MARK_NAME}"
+        temporary = self.temporary_beside(path)
+        try:
+            fd = self.files.create(temporary, 0o644)
+            try:
+                self.files.write(fd, identity.encode("ascii") + b"\n")
+                self.files.sync(fd)
+            finally:
+                self.files.close(fd)
+            try:
+                self.files.rename_new(temporary, path)
+            except FileExistsError:
+                self.files.unlink(temporary)
+            self.files.sync_folder(self.root)
+        except OSError as error:
+            self.fail(error, MARK_NAME, "mark")
+        return self.identity()
 
     def expect(self, identity: str) -> None:
         """Believe the folder only while it carries this mark."""
@@ -76,6 +95,7 @@ class Medium:
     def forget(self) -> None:
         """Read the mark again at the next occasion."""
         self._mark_seen = None
+        self._plain.clear()
 
     def require(self, operation: str) -> None:
         """Raise `Unavailable` unless the folder is the one that we know. One system call while it is."""
@@ -84,7 +104,7 @@ class Medium:
                 raise self.unavailable(f"the folder {self.root} is not there; is it mounted?", operation)
             return
         try:
-            found = os.stat(f"{self.root}/{MARK_NAME}")
+            found = os.stat(self._mark_path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 reason = f"{self.root} does not carry the pool's mark ({MARK_NAME}); is it mounted?"
@@ -107,6 +127,22 @@ class Medium:
     def temporary_beside(self, path: str) -> str:
         """A fresh temporary name in the same folder."""
         return f"{os.path.dirname(path)}/{TEMPORARY_PREFIX}{self._entropy.token(8)}{TEMPORARY_SUFFIX}"
+
+    def refuse_leaving(self, key: Key, operation: str) -> None:
+        """Like `refuse_outside`, for the folders above a blob. `OSError` if one of them is not there."""
+        folder = key.rpartition("/")[0]
+        if folder in self._plain:
+            return
+        at = key.find("/")
+        while at != -1:
+            if modes.S_ISLNK(os.lstat(f"{self.root}/{key[:at]}").st_mode):
+                self.refuse_outside(self.path(key), key, operation)
+                return
+            at = key.find("/", at + 1)
+        if _EXTRA_FILES not in key:  # there anybody's links may come and go
+            if len(self._plain) >= FOLDERS_REMEMBERED_MAX:
+                self._plain.clear()
+            self._plain.add(folder)
 
     def refuse_outside(self, path: str, key: str, operation: str) -> None:
         """A link may lead elsewhere inside the pool, never out of it."""
@@ -136,8 +172,14 @@ class Medium:
     def fail(self, error: OSError, key: str, operation: str) -> NoReturn:
         """The one place where the system's errors become ours."""
         code = error.errno
-        if code in (errno.ENOENT, errno.ENOTDIR) and operation != "put":
+        if code in ABSENT and operation != "put":
             raise self.absent(key, operation) from None
+        if code == errno.ENOTDIR:
+            self.require(operation)
+            raise InvalidKey(
+                f"{key} cannot be stored in pool {self.name}: a part of its name is a blob; choose another name",
+                store=self.name, key=key, operation=operation,
+            ) from error  # fmt: skip
         cls: type[StoreError]
         if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             cls, advice = NoSpace, "the disk is full"
@@ -157,8 +199,3 @@ def stat_of(key: Key, found: os.stat_result, checksum: str | None = None) -> Blo
     """What a store says of a file."""
     version = f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
     return BlobStat(key, found.st_size, version, found.st_mtime_ns // 1000, checksum)
-
-
-def is_extra(key: str) -> bool:
-    """Whether the blob lies in a folder of extra files, where anybody's names (and links) may be."""
-    return "_files/" in key

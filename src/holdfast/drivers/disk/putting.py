@@ -7,17 +7,20 @@ file is locked: so a leftover of a process that died can be told from work in pr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat as modes
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NoReturn
 
 from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
-from holdfast.drivers.disk.copying import copy_hashed, hash_file
+from holdfast.drivers.disk.copying import changed, copy_hashed, hash_file, open_source
 from holdfast.drivers.disk.medium import Medium, stat_of
 from holdfast.errors import Corrupt, OutcomeUnknown, PreconditionFailed, Unavailable
 from holdfast.keys import Key
-from holdfast.seams import hold_shared
+from holdfast.seams import hold_shared, wait_alone
 
 ATTEMPTS_MAX = 8  # against folders that vanish between two system calls
 FOLDERS_REMEMBERED_MAX = 100_000
@@ -32,6 +35,7 @@ class Putting:
 
     def put(self, key: Key, body: Body, options: PutOptions, *, durable: bool) -> BlobStat:
         """Store all of `body` under `key`, or nothing."""
+        options = replace(options, on_staged=_once(options.on_staged))
         if isinstance(body, FileBody) and body.consume:
             taken = self._rename(key, body, options, durable=durable)
             if taken is not None:
@@ -92,20 +96,23 @@ class Putting:
         """Rename a file that was given away to its target; None if it lies on another file system."""
         path, source, published = self._medium.path(key), os.fspath(body.path), False
         folder = os.path.dirname(path)
+        if os.path.islink(source):
+            return None
+        fd = open_source(source)
         try:
             self._make_folders(folder)
-            fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            self._medium.fail(error, key, "put")
-        try:
             found = os.fstat(fd)
             if found.st_dev != os.stat(folder).st_dev or not modes.S_ISREG(found.st_mode):
                 return None
+            before = found.st_mtime_ns
             checksum = body.checksum or hash_file(fd)
             self._check_digest(key, options, checksum)
+            self._open_to_all(fd, found.st_mode)
             if durable:
                 self._files.sync(fd)
             found = os.fstat(fd)
+            if found.st_mtime_ns != before:
+                raise changed()
             if found.st_size != body.size_bytes:
                 raise PreconditionFailed(
                     f"{body.size_bytes} bytes were announced, but the file has {found.st_size}; nothing was stored",
@@ -121,6 +128,8 @@ class Putting:
             self._still_there(key)
             return staged
         except OSError as error:
+            if error.errno == errno.EXDEV and not published:  # another mount of the same file system
+                return None
             self._fail(error, key, published=published)
         finally:
             os.close(fd)
@@ -154,15 +163,10 @@ class Putting:
 
     def _publish(self, temporary: str, path: str, key: Key, options: PutOptions) -> None:
         if options.if_version is not None:
-            try:
-                current = stat_of(key, os.lstat(path)).version
-            except FileNotFoundError:
-                current = "absent"
-            if current != options.if_version:
-                raise PreconditionFailed(
-                    f"{key} in pool {self._medium.name} has changed since it was looked at",
-                    store=self._medium.name, key=key, operation="put",
-                )  # fmt: skip
+            with _alone_in(os.path.dirname(path)):  # else two could find the same version and both replace it
+                self._require_version(path, key, options.if_version)
+                self._files.replace(temporary, path)
+            return
         if not options.if_absent:
             self._files.replace(temporary, path)
             return
@@ -170,6 +174,24 @@ class Putting:
             self._files.rename_new(temporary, path)
         except FileExistsError:
             raise self._medium.taken(key) from None
+
+    def _require_version(self, path: str, key: Key, version: str) -> None:
+        try:
+            current = stat_of(key, os.stat(path)).version
+        except FileNotFoundError:
+            current = None
+        if current != version:
+            raise PreconditionFailed(
+                f"{key} in pool {self._medium.name} has changed since it was looked at",
+                store=self._medium.name, key=key, operation="put",
+            )  # fmt: skip
+
+    def _open_to_all(self, fd: int, mode: int) -> None:
+        """A file that was given away may be read by those who may read the others in the pool."""
+        wanted = modes.S_IMODE(mode) | (0o666 & ~_umask())
+        if wanted != modes.S_IMODE(mode):
+            with contextlib.suppress(PermissionError):  # another user's file: as it is
+                os.fchmod(fd, wanted)
 
     def _check_digest(self, key: Key, options: PutOptions, checksum: str) -> None:
         if options.digest is not None and options.digest != checksum:
@@ -207,3 +229,37 @@ class Putting:
             self._files.unlink(path)
         except OSError:
             return  # `leftovers` will name it, `reap` takes it away
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Nobody else replaces by version in this folder meanwhile, in any process."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        wait_alone(fd)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _once(tell: Callable[[BlobStat], None] | None) -> Callable[[BlobStat], None] | None:
+    """A put that turns from renaming to copying is staged once all the same."""
+    if tell is None:
+        return None
+    told: list[BlobStat] = []
+
+    def tell_once(stat: BlobStat) -> None:
+        if not told:
+            told.append(stat)
+            tell(stat)
+
+    return tell_once
+
+
+def _umask() -> int:
+    """The process's, without changing it as `os.umask` does."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+        for line in stream:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022

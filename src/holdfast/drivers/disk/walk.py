@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 DEPTH_MAX = 64
 
@@ -16,62 +15,61 @@ def walk_files(
     """(relative name, stat) of each regular file whose name starts with `prefix` and sorts after `after`.
 
     Folders in `apart` (relative names) are left out. Links to files and folders are followed if they stay
-    below `root`, broken and leaving ones are passed over; a loop ends at `DEPTH_MAX`.
+    below `root`; broken and leaving ones, and those that lead back to a folder above them, are passed over.
     """
     walk = _Walk(os.path.realpath(root), os.fsencode(prefix), os.fsencode(after), apart)
-    yield from walk.folder(root, "", 0)
+    return walk.below(root, "", ())
 
 
-@dataclass(frozen=True)
 class _Walk:
-    """What stays the same on the way down."""
+    """What stays the same in one walk."""
 
-    real_root: str
-    prefix: bytes
-    after: bytes
-    apart: frozenset[str]
+    def __init__(self, real_root: str, prefix: bytes, after: bytes, apart: frozenset[str]) -> None:
+        self._real_root, self._prefix, self._after, self._apart = real_root, prefix, after, apart
 
-    def folder(self, path: str, base: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-        if depth > DEPTH_MAX:
+    def below(
+        self, folder: str, base: str, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """The files below one folder. `above` are the device and inode numbers of those that it is in."""
+        if len(above) > DEPTH_MAX:
             return
         try:
-            found = self._entries(path, base)
+            here = os.stat(folder)
+            found = sorted(self._entries(folder, base))
         except FileNotFoundError:
-            if depth == 0:
+            if not above:
                 raise
             return  # the folder went away meanwhile
-        for name, is_folder, inside in found:
+        if (here.st_dev, here.st_ino) in above:
+            return
+        inside = (*above, (here.st_dev, here.st_ino))
+        for name, is_folder, path in found:
             if is_folder:
-                if self._may_hold(name):
-                    yield from self.folder(inside, os.fsdecode(name), depth + 1)
-            elif name > self.after and name.startswith(self.prefix):
+                wanted = name.startswith(self._prefix) or self._prefix.startswith(name)
+                if wanted and (name > self._after or self._after.startswith(name)):
+                    yield from self.below(path, os.fsdecode(name), inside)
+            elif name > self._after and name.startswith(self._prefix):
                 try:
-                    stat = os.stat(inside)
+                    stat = os.stat(path)
                 except FileNotFoundError:
                     continue
                 if modes.S_ISREG(stat.st_mode):
                     yield os.fsdecode(name), stat
 
-    def _entries(self, path: str, base: str) -> list[tuple[bytes, bool, str]]:
-        """(relative name, is it a folder, path) of a folder's entries, as their names' bytes sort."""
-        found: list[tuple[bytes, bool, str]] = []
-        with os.scandir(path) as entries:
+    def _entries(self, folder: str, base: str) -> Iterator[tuple[bytes, bool, str]]:
+        """(relative name, whether it is a folder, path); a folder's name ends in a slash, as it sorts."""
+        with os.scandir(folder) as entries:
             for entry in entries:
                 relative = base + entry.name
-                if entry.is_symlink() and not _inside(self.real_root, entry.path):
+                if entry.is_symlink() and not self._stays(entry.path):
                     continue
                 is_folder = entry.is_dir()
-                if is_folder and relative in self.apart:
-                    continue
-                found.append((os.fsencode(relative + "/" if is_folder else relative), is_folder, entry.path))
-        found.sort()
-        return found
+                if not (is_folder and relative in self._apart):
+                    yield os.fsencode(relative + "/" if is_folder else relative), is_folder, entry.path
 
-    def _may_hold(self, folder: bytes) -> bool:
-        """Whether a folder can hold names that are wanted."""
-        wanted = folder.startswith(self.prefix) or self.prefix.startswith(folder)
-        return wanted and (folder > self.after or self.after.startswith(folder))
-
-
-def _inside(real_root: str, path: str) -> bool:
-    return os.path.realpath(path).startswith(real_root + os.sep)
+    def _stays(self, path: str) -> bool:
+        """Whether a link leads to something, inside."""
+        try:
+            return os.path.realpath(path, strict=True).startswith(self._real_root + os.sep)
+        except OSError:
+            return False
