@@ -3,5 +3,9 @@
 import pytest
 
 pytest.register_assert_rewrite(
-    "holdfast.testing.store_contract", "tests.contract.catalog_kit", "tests.contract.catalog_suite"
+    "holdfast.testing.store_contract",
+    "holdfast.testing.store_reading",
+    "holdfast.testing.store_writing",
+    "tests.contract.catalog_kit",
+    "tests.contract.catalog_suite",
 )
