@@ -260,9 +260,9 @@ def test_processes_end_with_the_one_that_watches_them(tmp_path: Path):
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
         assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 15)
-        with serving(tmp_path) as again:  # neither the state directory nor the port is held
-            with again.client() as client:
-                assert answers(client)
+        # neither the state directory nor the port is held
+        with serving(tmp_path) as again, again.client() as client:
+            assert answers(client)
 
 
 def answers(client: httpx.Client) -> bool:

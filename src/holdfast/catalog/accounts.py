@@ -13,33 +13,31 @@ Does not do: cookies, headers, pages.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import BindParameter, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, bindparam, insert, select, update
 
 from holdfast.catalog import schema
+from holdfast.catalog.credentials import Credential, CredentialLedger, Kind
 from holdfast.catalog.database import Cursor, Database
 from holdfast.catalog.passwords import hash_password, is_password
 from holdfast.errors import AlreadyExists, Blocked, InvalidKey, NotFound
 from holdfast.seams import Clock, Entropy
 
-Kind = Literal["session", "token", "link"]
-
 EMAIL_CHARS_MAX = 254
-LABEL_CHARS_MAX = 200
 SECRET_BYTES = 32
 LINK_LASTS_S = 24 * 3600
 SESSION_LASTS_S = 14 * 86_400  # since it was last used
 SESSION_LASTS_MAX_S = 90 * 86_400  # since it began
 TOKEN_PREFIX = "hf_"  # noqa: S105 - lets scanners recognise a token that was published by mistake
+USED_STEP_S = 3600  # how exactly the last use is remembered
+_ENDED_BY_PASSWORD: tuple[Kind, ...] = ("session", "link")
 _US = 1_000_000
 _ACCOUNT = schema.account
-_CREDENTIAL = schema.credential
 _SEQUENCE = schema.sequence
 
 
@@ -66,18 +64,6 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
-    """A session, token or link, without its secret. `id` is the beginning of its hash."""
-
-    id: str
-    kind: Kind
-    label: str
-    created_us: int
-    used_us: int | None
-    expires_us: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
     """An account that was proved, and by which credential. `renewed`: a session's end has just moved on."""
 
@@ -87,12 +73,13 @@ class Proof:
 
 
 class Accounts:
-    """Rows of `account` and `credential`. Safe from many threads and processes."""
+    """Rows of `account`, and what proves them. Safe from many threads and processes."""
 
     def __init__(self, db: Database, clock: Clock, entropy: Entropy) -> None:
         self._db = db
         self._clock = clock
         self._entropy = entropy
+        self._credentials = CredentialLedger(db)
         self._compile()
 
     # -- accounts -----------------------------------------------------------------------------------------
@@ -110,9 +97,7 @@ class Accounts:
         hashed = None if password is None else hash_password(password)
         with self._db.write() as cursor:
             if self._by_email.one(cursor, {"which": email}) is not None:
-                raise AlreadyExists(
-                    f"{email} has an account already; change it with: holdfast user set {email}"
-                )
+                raise AlreadyExists(f"{email} has an account already; change it with: holdfast user set {email}")
             account_id: int = self._next_id.one(cursor, {"name": "account", "next": 2})[0] - 1
             self._insert.run(
                 cursor,
@@ -148,8 +133,8 @@ class Accounts:
         with self._db.write() as cursor:
             account = self._require_email(cursor, email)
             self._set_password.run(cursor, {"which": account.id, "new_hash": hashed})
-            for kind in ("session", "link"):
-                self._forget_all.run(cursor, {"account": account.id, "kind": kind})
+            for kind in _ENDED_BY_PASSWORD:
+                self._credentials.forget_all(cursor, account.id, kind)
             return self._require(cursor, account.id)
 
     def grant_admin(self, email: str) -> Account:
@@ -191,103 +176,87 @@ class Accounts:
 
     def new_token(self, email: str, *, label: str = "", expires_s: int | None = None) -> str:
         """A new API token. Its text is only here, never again."""
-        return TOKEN_PREFIX + self._issue(email, "token", TOKEN_PREFIX, label, expires_s)
+        return self._issue(email, "token", label, expires_s)
 
     def new_link(self, email: str, *, expires_s: int = LINK_LASTS_S) -> str:
         """The secret of a link that signs in once: `<server>/sign-in/<secret>`. Earlier links end."""
-        with self._db.write() as cursor:
-            account = self._require_email(cursor, email)
-            self._forget_all.run(cursor, {"account": account.id, "kind": "link"})
-        return self._issue(email, "link", "", "", expires_s)
+        return self._issue(email, "link", "", expires_s)
 
     def new_session(self, email: str, *, label: str = "", expires_s: int = SESSION_LASTS_S) -> str:
         """A new session's secret, for its cookie. `expires_s` counts from its last use."""
-        return self._issue(email, "session", "", label, expires_s)
+        return self._issue(email, "session", label, expires_s)
 
     def prove(self, secret: str, kind: Kind, *, lasts_s: int = SESSION_LASTS_S) -> Proof | None:
         """Whose secret this is, if it is good. A session that is used lasts longer, within its bound."""
-        hashed = hash_secret(secret)
         now_us = self._clock.now_us()
         with self._db.read() as cursor:
-            row = self._proof.one(cursor, {"which": hashed, "kind": kind, "now": now_us})
-        if row is None:
+            found = self._credentials.find(cursor, secret, kind, now_us)
+            account = None if found is None else self._find(cursor, found[0])
+        if found is None or account is None or not account.active:
             return None
-        account, credential = _account(row[:8]), Credential(hashed[:16], kind, *row[8:])
-        until_us = None if credential.expires_us is None else credential.expires_us
-        renewed = False
+        credential = found[1]
+        until_us, renewed = credential.expires_us, False
         if kind == "session" and until_us is not None:
             bound_us = credential.created_us + SESSION_LASTS_MAX_S * _US
             wanted_us = min(now_us + lasts_s * _US, bound_us)
             renewed = wanted_us - until_us > lasts_s * _US // 20
             until_us = wanted_us if renewed else until_us
-        stale = credential.used_us is None or now_us - credential.used_us > 3600 * _US
-        if renewed or (stale and kind != "link"):
+        is_stale = credential.used_us is None or now_us - credential.used_us > USED_STEP_S * _US
+        if renewed or (is_stale and kind != "link"):
             with self._db.write() as cursor:
-                self._use.run(cursor, {"which": hashed, "now": now_us, "until": until_us})
+                self._credentials.use(cursor, secret, now_us, until_us)
         return Proof(account, credential, renewed)
 
     def redeem(self, secret: str) -> Account | None:
         """Whose one-time link this was, if it was good. It is good no more, whoever else holds it."""
-        hashed = hash_secret(secret)
         with self._db.write() as cursor:
-            found = {"which": hashed, "kind": "link", "now": self._clock.now_us()}
-            row = self._proof.one(cursor, found)
-            if row is None or self._forget.run(cursor, {"which": hashed, "kind": "link"}) != 1:
+            found = self._credentials.find(cursor, secret, "link", self._clock.now_us())
+            if found is None or not self._credentials.forget(cursor, secret, "link"):
                 return None
-        return _account(row[:8])
+            account = self._find(cursor, found[0])
+        return account if account is not None and account.active else None
 
     def end_session(self, secret: str) -> None:
         """Sign out. Idempotent."""
         with self._db.write() as cursor:
-            self._forget.run(cursor, {"which": hash_secret(secret), "kind": "session"})
+            self._credentials.forget(cursor, secret, "session")
 
     def credentials(self, email: str, kind: Kind = "token") -> list[Credential]:
         """What somebody holds of this kind, newest first (at most 200)."""
         with self._db.read() as cursor:
-            account = self._require_email(cursor, email)
-            rows = self._held.all(cursor, {"account": account.id, "kind": kind})
-        return [Credential(row[0][:16], kind, *row[1:]) for row in rows]
+            return self._credentials.held(cursor, self._require_email(cursor, email).id, kind)
 
     def revoke(self, email: str, credential_id: str, kind: Kind = "token") -> None:
         """End one token or session of somebody's; `NotFound`."""
         with self._db.write() as cursor:
             account = self._require_email(cursor, email)
-            for row in self._held.all(cursor, {"account": account.id, "kind": kind}):
-                if row[0][:16] == credential_id:
-                    self._forget.run(cursor, {"which": row[0], "kind": kind})
-                    return
-        raise NotFound(f"{email} has no {kind} {credential_id}")
+            if not self._credentials.forget_id(cursor, account.id, kind, credential_id):
+                raise NotFound(f"{email} has no {kind} {credential_id[:40]}")
 
     def reap(self) -> int:
         """Take away what has expired; the number of rows."""
         with self._db.write() as cursor:
-            return self._reap.run(cursor, {"now": self._clock.now_us()})
+            return self._credentials.reap(cursor, self._clock.now_us())
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _issue(self, email: str, kind: Kind, prefix: str, label: str, expires_s: int | None) -> str:
-        secret = self._entropy.token(SECRET_BYTES)
+    def _issue(self, email: str, kind: Kind, label: str, expires_s: int | None) -> str:
+        secret = (TOKEN_PREFIX if kind == "token" else "") + self._entropy.token(SECRET_BYTES)
         now_us = self._clock.now_us()
+        until_us = None if expires_s is None else now_us + expires_s * _US
         with self._db.write() as cursor:
             account = self._require_email(cursor, email)
-            self._issue_row.run(
-                cursor,
-                {
-                    "hash": hash_secret(prefix + secret), "account_id": account.id, "kind": kind,
-                    "label": label[:LABEL_CHARS_MAX], "created_us": now_us,
-                    "expires_us": None if expires_s is None else now_us + expires_s * _US,
-                },
-            )  # fmt: skip
+            if kind == "link":
+                self._credentials.forget_all(cursor, account.id, kind)
+            self._credentials.add(cursor, secret, account.id, kind, label=label, now_us=now_us, until_us=until_us)
         return secret
 
-    def _change(
-        self, email: str, statement: Any, values: Mapping[str, Any], *, unless_last: bool = False
-    ) -> Account:
+    def _change(self, email: str, statement: Any, values: Mapping[str, Any], *, unless_last: bool = False) -> Account:
         with self._db.write() as cursor:
             account = self._require_email(cursor, email)
             if unless_last and account.is_admin and account.active:
-                others = self._other_admins.one(cursor, {"which": account.id})[0]
-                if others == 0:
+                admins = self._admins.all(cursor, {})
+                if all(admin_id == account.id for (admin_id,) in admins):
                     raise Blocked(
                         f"{account.email} is the last administrator; make somebody else one first: "
                         "holdfast user set EMAIL --admin"
@@ -295,11 +264,15 @@ class Accounts:
             statement.run(cursor, {"which": account.id, **values})
             return self._require(cursor, account.id)
 
-    def _require(self, cursor: Cursor, account_id: int) -> Account:
+    def _find(self, cursor: Cursor, account_id: int) -> Account | None:
         row = self._by_id.one(cursor, {"which": account_id})
-        if row is None:
+        return None if row is None else _account(row)
+
+    def _require(self, cursor: Cursor, account_id: int) -> Account:
+        found = self._find(cursor, account_id)
+        if found is None:
             raise NotFound(f"there is no account {account_id}")
-        return _account(row)
+        return found
 
     def _require_email(self, cursor: Cursor, email: str) -> Account:
         row = self._by_email.one(cursor, {"which": check_email(email)})
@@ -334,32 +307,13 @@ class Accounts:
         self._set_admin = db.statement(change.values(is_admin=bindparam("new_admin")))
         self._set_active = db.statement(change.values(active=bindparam("new_active")))
         self._set_pool = db.statement(change.values(preferred_pool=bindparam("new_pool")))
-        self._other_admins = db.statement(
-            select(func.count())
-            .select_from(_ACCOUNT)
-            .where(_ACCOUNT.c.is_admin == 1, _ACCOUNT.c.active == 1, _ACCOUNT.c.id != which)
+        # locked in one order, so that of two who leave at the same time the second sees that the first has left
+        self._admins = db.statement(
+            select(_ACCOUNT.c.id)
+            .where(_ACCOUNT.c.is_admin == 1, _ACCOUNT.c.active == 1)
+            .order_by(_ACCOUNT.c.id)
+            .with_for_update()
         )
-        self._issue_row = db.statement(
-            insert(_CREDENTIAL), columns=["hash", "account_id", "kind", "label", "created_us", "expires_us"]
-        )
-        self._proof = db.statement(_proof_select())
-        self._use = db.statement(
-            update(_CREDENTIAL)
-            .where(_CREDENTIAL.c.hash == which)
-            .values(used_us=bindparam("now"), expires_us=bindparam("until"))
-        )
-        mine = (_CREDENTIAL.c.account_id == bindparam("account"), _CREDENTIAL.c.kind == bindparam("kind"))
-        self._forget = db.statement(
-            delete(_CREDENTIAL).where(_CREDENTIAL.c.hash == which, _CREDENTIAL.c.kind == bindparam("kind"))
-        )
-        self._forget_all = db.statement(delete(_CREDENTIAL).where(*mine))
-        self._held = db.statement(
-            select(
-                _CREDENTIAL.c.hash, _CREDENTIAL.c.label, _CREDENTIAL.c.created_us, _CREDENTIAL.c.used_us,
-                _CREDENTIAL.c.expires_us,
-            ).where(*mine).order_by(_CREDENTIAL.c.created_us.desc()).limit(200)
-        )  # fmt: skip
-        self._reap = db.statement(delete(_CREDENTIAL).where(_CREDENTIAL.c.expires_us <= bindparam("now")))
 
 
 _COLUMNS = (
@@ -374,35 +328,8 @@ def check_email(email: str) -> str:
     name, at, host = text.rpartition("@")
     printable = text.isprintable() and not any(char.isspace() for char in text)
     if not (name and at and host and printable and len(text) <= EMAIL_CHARS_MAX):
-        raise InvalidKey(
-            f"{email[:EMAIL_CHARS_MAX]!r} is no e-mail address; write one like alice@example.org"
-        )
+        raise InvalidKey(f"{email[:EMAIL_CHARS_MAX]!r} is no e-mail address; write one like alice@example.org")
     return text
-
-
-def hash_secret(secret: str) -> str:
-    """What is stored of a secret that we drew: it has 256 random bits, so one plain hash is enough."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _proof_select() -> Select[Any]:
-    now = bindparam("now", type_=schema.Whole)
-    return (
-        select(
-            *_COLUMNS,
-            _CREDENTIAL.c.label,
-            _CREDENTIAL.c.created_us,
-            _CREDENTIAL.c.used_us,
-            _CREDENTIAL.c.expires_us,
-        )
-        .join(_ACCOUNT, _ACCOUNT.c.id == _CREDENTIAL.c.account_id)
-        .where(
-            _CREDENTIAL.c.hash == bindparam("which"),
-            _CREDENTIAL.c.kind == bindparam("kind"),
-            _ACCOUNT.c.active == 1,
-            (_CREDENTIAL.c.expires_us.is_(None)) | (_CREDENTIAL.c.expires_us > now),
-        )
-    )
 
 
 def _account(row: Any) -> Account:

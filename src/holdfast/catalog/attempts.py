@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from sqlalchemy import BindParameter, bindparam, delete, select
+from sqlalchemy import BindParameter, bindparam, delete
 
 from holdfast.catalog import schema
 from holdfast.catalog.database import Database
@@ -46,12 +46,14 @@ class AttemptLedger:
         self._db = db
         self._clock = clock
         which: BindParameter[str] = bindparam("which")
-        self._find = db.statement(
-            select(_ATTEMPT.c.failures, _ATTEMPT.c.blocked_until_us, _ATTEMPT.c.changed_us).where(
-                _ATTEMPT.c.bucket == which
-            )
-        )
         upsert = db.upsert(_ATTEMPT)
+        # the row, made if need be, and locked: whoever guesses at the same moment waits for this count
+        self._hold = db.statement(
+            upsert.on_conflict_do_update(
+                index_elements=[_ATTEMPT.c.bucket], set_={"changed_us": _ATTEMPT.c.changed_us}
+            ).returning(_ATTEMPT.c.failures, _ATTEMPT.c.blocked_until_us),
+            columns=["bucket", "failures", "blocked_until_us", "changed_us"],
+        )
         self._count = db.statement(
             upsert.on_conflict_do_update(
                 index_elements=[_ATTEMPT.c.bucket],
@@ -68,44 +70,38 @@ class AttemptLedger:
 
     def begin(self, email: str, address: str) -> float:
         """Count an attempt; 0.0 if it may go on, else how many seconds to wait (and nothing was counted)."""
-        now_us = self._clock.now_us()
         with self._db.write() as cursor:
+            now_us = self._clock.now_us()
             self._reap.run(cursor, {"before": now_us - FORGET_S * _US})
             counts = []
             for bucket, patience in _buckets(email, address):
-                row = self._find.one(cursor, {"which": bucket})
-                failures = 0 if row is None else row[0]
-                if row is not None and row[1] > now_us:
-                    return (row[1] - now_us) / _US  # type: ignore[no-any-return]
-                counts.append((bucket, failures + 1, now_us + patience.wait_s(failures + 1) * _US))
-            for bucket, failures, until_us in counts:
-                self._count.run(
-                    cursor,
-                    {
-                        "bucket": bucket,
-                        "failures": failures,
-                        "blocked_until_us": until_us,
-                        "changed_us": now_us,
-                    },
-                )
+                failures, blocked_until_us = self._hold.one(cursor, _row(bucket, 0, 0, now_us))
+                if blocked_until_us > now_us:
+                    wait_us: int = blocked_until_us - now_us
+                    return wait_us / _US
+                wait_s = patience.wait_s(failures + 1)
+                until_us = now_us + wait_s * _US if wait_s else 0
+                counts.append(_row(bucket, failures + 1, until_us, now_us))
+            for count in counts:
+                self._count.run(cursor, count)
         return 0.0
 
     def succeeded(self, email: str, address: str) -> None:
         """The attempt was right: this address and this account start afresh."""
+        now_us = self._clock.now_us()
         with self._db.write() as cursor:
             for bucket, patience in _buckets(email, address):
                 if patience is not ADDRESS:
                     self._forget.run(cursor, {"which": bucket})
                     continue
-                row = self._find.one(cursor, {"which": bucket})
-                if row is not None:
-                    self._count.run(
-                        cursor,
-                        {
-                            "bucket": bucket, "failures": max(0, row[0] - 1), "blocked_until_us": 0,
-                            "changed_us": row[2],
-                        },
-                    )  # fmt: skip
+                failures, _ = self._hold.one(cursor, _row(bucket, 0, 0, now_us))
+                self._count.run(cursor, _row(bucket, max(0, failures - 1), 0, now_us))
+
+
+def _row(bucket: str, failures: int, blocked_until_us: int, changed_us: int) -> dict[str, object]:
+    return {
+        "bucket": bucket, "failures": failures, "blocked_until_us": blocked_until_us, "changed_us": changed_us,
+    }  # fmt: skip
 
 
 def _buckets(email: str, address: str) -> list[tuple[str, Patience]]:

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from holdfast.catalog.accounts import Account, Accounts, Credential
+from holdfast.catalog.accounts import Account, Accounts
+from holdfast.catalog.credentials import Credential
 from holdfast.hold.shapes import when
 from holdfast.server.api import shapes
 from holdfast.server.api.paging import LIMIT, After, Limit, known_query_only, page
