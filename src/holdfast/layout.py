@@ -100,14 +100,6 @@ def parse(key: str) -> Parsed:
     if key.startswith(METADATA_FOLDER + "/"):
         found = _METADATA.fullmatch(name)
         return Parsed("metadata") if found else _OTHER
-    found = _PRIMARY.fullmatch(name)
-    if found:
-        dataset_id, uuid = _ident(found)
-        if dataset_id is None and uuid is None:
-            return _OTHER
-        expected = directory_hash(dataset_id if dataset_id is not None else str(uuid))
-        in_place = folder == expected or (folder == "" and dataset_id is not None)
-        return Parsed("primary", dataset_id, uuid, in_place=in_place)
     segments = key.split("/")
     for at, segment in enumerate(segments[:-1]):
         found = _EXTRA.fullmatch(segment)
@@ -118,6 +110,14 @@ def parse(key: str) -> Parsed:
             expected = directory_hash(dataset_id if dataset_id is not None else str(uuid))
             in_place = "/".join(segments[:at]) in (expected, "")
             return Parsed("extra", dataset_id, uuid, "/".join(segments[at + 1 :]), in_place)
+    found = _PRIMARY.fullmatch(name)
+    if found:
+        dataset_id, uuid = _ident(found)
+        if dataset_id is None and uuid is None:
+            return _OTHER
+        expected = directory_hash(dataset_id if dataset_id is not None else str(uuid))
+        in_place = folder == expected or (folder == "" and dataset_id is not None)
+        return Parsed("primary", dataset_id, uuid, in_place=in_place)
     return _OTHER
 
 
