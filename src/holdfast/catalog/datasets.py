@@ -47,11 +47,15 @@ class DatasetLedger:
         self._by_uuid = db.statement(joined.where(_DATASET.c.uuid == bindparam("uuid")))
         self._locate = db.statement(
             select(
-                _DATASET.c.state, _DATASET.c.uuid, _REPLICA.c.object_store_id, _REPLICA.c.state, _REPLICA.c.key
+                _DATASET.c.state, _REPLICA.c.object_store_id, _REPLICA.c.state, _REPLICA.c.key, schema.pool.c.state
             )
-            .select_from(_DATASET.outerjoin(_REPLICA, _REPLICA.c.dataset_id == _DATASET.c.id))
+            .select_from(
+                _DATASET.outerjoin(_REPLICA, _REPLICA.c.dataset_id == _DATASET.c.id).outerjoin(
+                    schema.pool, schema.pool.c.object_store_id == _REPLICA.c.object_store_id
+                )
+            )
             .where(_DATASET.c.id == bindparam("id"))
-        )
+        )  # fmt: skip
         self._exists = db.statement(select(_DATASET.c.id).where(_DATASET.c.id == bindparam("id")))
         self._by_key = db.statement(
             select(_REPLICA.c.dataset_id, _REPLICA.c.state, _REPLICA.c.size_bytes)
@@ -88,7 +92,7 @@ class DatasetLedger:
         return _dataset(self._by_id.all(cursor, {"id": dataset_id}))
 
     def locate(self, dataset_id: int) -> list[Row]:
-        """(dataset state, uuid, pool, replica state, key) of each replica: the hot path of every read."""
+        """(dataset state, pool, replica state, key, pool state) of each replica: the hot path of every read."""
         with self._db.read() as cursor:
             return self._locate.all(cursor, {"id": dataset_id})
 

@@ -340,8 +340,8 @@ class Hold:
         return self.catalog.events.since(after, limit)
 
     def check_pools(self) -> list[PoolCheck]:
-        """Prove each pool by writing, reading back and deleting a probe."""
-        return [self.poolset.check(name) for name in self.poolset.order]
+        """Prove each pool by writing, reading back and deleting a probe; name those that are left behind."""
+        return [self.poolset.check(name) for name in self.poolset.order] + self.poolset.left_behind()
 
     # -- the end ------------------------------------------------------------------------------------------
 

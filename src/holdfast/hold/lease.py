@@ -23,7 +23,7 @@ from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Dataset, ExtraFile, Row
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
-from holdfast.hold.pools import Pool, PoolSet
+from holdfast.hold.pools import Pool, PoolSet, offline
 from holdfast.hold.transfer import Transfer, not_found
 from holdfast.keys import Key
 from holdfast.placement.locator import candidates
@@ -80,10 +80,10 @@ class Lookout:
         """Look for data that was there before us, and record it."""
         silent: list[str] = []
         for name, key in candidates(self._pools.places, dataset_id, uuid):
-            pool = self._pools.configured(name)
-            if not pool.facts.search_for_missing:
+            if not self._pools.configured(name).facts.search_for_missing:
                 continue
             try:
+                pool = self._pools.online(name)
                 stat = pool.store().stat(key)
             except NotFound:
                 continue
@@ -143,7 +143,7 @@ class Lookout:
             raise _not_readable(dataset_id, rows[0][0])
         failure: HoldfastError | None = None
         for row in rows if len(rows) == 1 else sorted(rows, key=_preference):
-            name, state = row[2], row[3]
+            name, state = row[1], row[2]
             if state not in READ_ORDER:
                 continue
             try:
@@ -161,7 +161,7 @@ class Lookout:
         raise failure
 
     def _open_one(self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None) -> Reader:
-        _, _, name, state, primary = row
+        _, name, state, primary, pool_state = row
         if state == "suspect":
             raise Corrupt(
                 f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
@@ -174,6 +174,8 @@ class Lookout:
                 "to read it",
                 store=name, operation="open", retryable=False,
             )  # fmt: skip
+        if pool_state == "offline":
+            raise offline(name)
         try:
             return pool.store().open(self._wanted(Key(primary), extra_file), options)
         except NotFound as error:
@@ -283,7 +285,7 @@ def identify(dataset: int | str) -> tuple[int | None, str | None]:
 
 def _preference(row: Row) -> int:
     """Present before missing before suspect, whatever else last."""
-    return READ_ORDER.index(row[3]) if row[3] in READ_ORDER else len(READ_ORDER)
+    return READ_ORDER.index(row[2]) if row[2] in READ_ORDER else len(READ_ORDER)
 
 
 def _not_readable(dataset_id: int, state: str) -> HoldfastError:

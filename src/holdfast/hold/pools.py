@@ -161,6 +161,13 @@ class PoolSet:
             )
         return pool
 
+    def online(self, object_store_id: str) -> Pool:
+        """The same, for work that is no read of a dataset; `Unavailable` while an administrator keeps it offline."""
+        pool = self.configured(object_store_id)
+        if self._catalog.pools.find(object_store_id).state == "offline":
+            raise offline(object_store_id)
+        return pool
+
     # -- becoming known -----------------------------------------------------------------------------------
 
     def open(self) -> None:
@@ -302,6 +309,8 @@ class PoolSet:
         own = rows.get(object_store_id)
         if pool.driver is None:
             return PoolCheck(object_store_id, "warning", f"the driver for {pool.facts.type} is not there yet")
+        if own is not None and own.state == "offline":
+            return PoolCheck(object_store_id, "warning", "it is offline and was not touched")
         twin = next(
             (
                 row.object_store_id
@@ -326,6 +335,18 @@ class PoolSet:
         usage = pool.driver.usage()
         free = "" if usage.free_bytes is None else f", {usage.free_bytes / 2**30:.1f} GiB free"
         return PoolCheck(object_store_id, "ok", f"a probe was written, read back and deleted{free}")
+
+
+    def left_behind(self) -> list[PoolCheck]:
+        """The pools that hold datasets but are no longer in the configuration."""
+        return [
+            PoolCheck(
+                row.object_store_id, "warning",
+                f"it is no longer in the file; its {row.datasets} datasets are unavailable until it is back",
+            )
+            for row in self._catalog.pools.all()
+            if row.object_store_id not in self._pools and row.datasets
+        ]  # fmt: skip
 
 
 class Decision:
@@ -359,6 +380,15 @@ class Decision:
                 for name, view in views.items()
             }
         return rank(request, self._pools.tree, views, rounds)
+
+
+def offline(object_store_id: str) -> Unavailable:
+    """What an administrator has taken offline is neither read nor written."""
+    return Unavailable(
+        f"pool {object_store_id} is offline; set it active again with: holdfast pool set {object_store_id} "
+        "--state active",
+        store=object_store_id, operation="open", retryable=False,
+    )  # fmt: skip
 
 
 def _same(facts: PoolFacts, row: PoolRow | None) -> bool:

@@ -172,7 +172,7 @@ class Transfer:
 
     def delete_blobs(self, object_store_id: str, primary: Key) -> None:
         """Delete a dataset's primary blob and its extra files from one pool. `Conflict` while one is read."""
-        store = self._pools.configured(object_store_id).store()
+        store = self._pools.online(object_store_id).store()
         for stat in list(store.list(layout.extra_files_prefix_of(primary))):
             store.delete(stat.key)
         store.delete(primary)
@@ -289,6 +289,7 @@ class _Watch:
             self._reserved += more
         now_s = self._catalog.clock.monotonic_s()
         if now_s - self._touched_s > TOUCH_S:
+            self._catalog.holders.touch()
             self._catalog.writes.touch(self._prepared)
             self._touched_s = now_s
         if self._incoming.on_progress is not None:

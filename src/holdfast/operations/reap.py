@@ -18,7 +18,7 @@ from holdfast.catalog.base import Prepared
 from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
-from holdfast.operations.pace import Pace
+from holdfast.operations.pace import Pace, at_once, side_by_side
 from holdfast.operations.scrub import FRESH, digest_of
 
 PAGE = 200
@@ -27,7 +27,8 @@ GRACE_S = 86_400
 
 
 class Reap:
-    """Parameters: `grace_s` (how long a retired replica stays; default from the configuration)."""
+    """Parameters: `grace_s` (how long a retired replica stays; default from the configuration), `concurrency`
+    (datasets deleted at once)."""
 
     kind = "reap"
 
@@ -51,7 +52,7 @@ class Reap:
             add(dataset.object_store_id or "", dataset.total_bytes)
         for pool in hold.poolset:
             try:
-                for leftover in pool.store().leftovers():
+                for leftover in hold.poolset.online(pool.object_store_id).store().leftovers():
                     if not leftover.in_use:
                         add(pool.object_store_id, leftover.size_bytes)
             except HoldfastError as error:
@@ -72,7 +73,7 @@ class Reap:
             after = page[-1]
         after = 0
         while ids := [row[0] for row in hold.catalog.fates.retired(_before(hold, parameters), after, PAGE)]:
-            yield _retire(hold, ids)
+            yield _retire(hold, ids, at_once(parameters))
             after = ids[-1]
         for pool in hold.poolset:
             yield _leftovers(hold, pool.object_store_id)
@@ -121,7 +122,7 @@ def _settle_replace(hold: Hold, prepared: Prepared) -> None:
     staged = hold.catalog.replaces.staged(prepared.dataset_id, prepared.object_store_id)
     if dataset is not None and staged is not None:
         try:
-            store = hold.poolset.configured(prepared.object_store_id).store()
+            store = hold.poolset.online(prepared.object_store_id).store()
             with store.open(prepared.key, FRESH) as reader:
                 actual = digest_of(reader, Pace(hold.clock, None))
         except NotFound:
@@ -150,18 +151,19 @@ def _expire(hold: Hold, ids: list[int]) -> Batch:
     return Batch("expired", apply)
 
 
-def _retire(hold: Hold, ids: list[int]) -> Batch:
+def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
+    def work(dataset_id: int, progress: Progress) -> None:
+        dataset = hold.find(dataset_id)
+        retiring = [replica for replica in dataset.replicas if replica.state == "retiring"]
+        if hold.finish_purge(dataset):
+            progress.done(objects=len(retiring), size_bytes=sum(replica.size_bytes for replica in retiring))
+            progress.count("deleted", len(retiring))
+        else:
+            why = "it is still being read, or its pool does not answer; it stays on the list"
+            progress.failed(dataset_id, "Unavailable", why)
+
     def apply(progress: Progress) -> None:
-        for dataset_id in ids:
-            progress.check()
-            dataset = hold.find(dataset_id)
-            retiring = [replica for replica in dataset.replicas if replica.state == "retiring"]
-            if hold.finish_purge(dataset):
-                progress.done(objects=len(retiring), size_bytes=sum(replica.size_bytes for replica in retiring))
-                progress.count("deleted", len(retiring))
-            else:
-                why = "it is still being read, or its pool does not answer; it stays on the list"
-                progress.failed(dataset_id, "Unavailable", why)
+        side_by_side(ids, work, progress, concurrency)
 
     return Batch("retired", apply)
 
@@ -169,7 +171,7 @@ def _retire(hold: Hold, ids: list[int]) -> Batch:
 def _leftovers(hold: Hold, name: str) -> Batch:
     def apply(progress: Progress) -> None:
         try:
-            store = hold.poolset.configured(name).store()
+            store = hold.poolset.online(name).store()
             for leftover in store.leftovers():
                 progress.check()
                 if not leftover.in_use and store.discard(leftover):

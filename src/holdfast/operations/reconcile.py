@@ -20,7 +20,7 @@ from holdfast.hold.hold import Hold
 from holdfast.hold.pools import Pool
 from holdfast.keys import Key
 from holdfast.operations.base import Amount, Batch, Parameters, Plan, Progress
-from holdfast.operations.pace import Pace
+from holdfast.operations.pace import Pace, at_once, side_by_side
 from holdfast.operations.scrub import verify
 
 PAGE = 1000
@@ -29,7 +29,8 @@ EXPECTED = ("present", "suspect", "missing")
 
 
 class Reconcile:
-    """Parameters: `pool` (only that one), `adopt` (record what nobody knows)."""
+    """Parameters: `pool` (only that one), `adopt` (record what nobody knows), `limit_rate_bytes_s` (for what has to
+    be read to know what it is), `concurrency` (blobs looked at at once)."""
 
     kind = "reconcile"
 
@@ -54,16 +55,16 @@ class Reconcile:
         if at in names:
             names = names[names.index(at) :]
         for name in names:
-            yield from self._pool(hold, name, after if name == at else "", adopt=bool(parameters.get("adopt")))
+            yield from self._pool(hold, name, after if name == at else "", parameters)
 
-    def _pool(self, hold: Hold, name: str, after: str, *, adopt: bool) -> Iterator[Batch]:
-        pool = hold.poolset.configured(name)
+    def _pool(self, hold: Hold, name: str, after: str, parameters: Parameters) -> Iterator[Batch]:
         try:
+            pool = hold.poolset.online(name)
             listing = pool.store().list(after=after)
             while True:
                 page = list(islice(listing, PAGE))
                 last = page[-1].key if page else Key("")
-                yield _page_batch(hold, pool, page, after, last, adopt=adopt)
+                yield _page_batch(hold, pool, page, (after, last), parameters)
                 if not page:
                     break
                 after = last
@@ -79,19 +80,24 @@ def _failed_batch(name: str, after: str, error: Unavailable) -> Batch:
     return Batch(f"{name} {after}", apply)
 
 
-def _page_batch(hold: Hold, pool: Pool, page: list[BlobStat], after: str, last: str, *, adopt: bool) -> Batch:
-    """One page of keys and the records from `after` to `last`; an empty page means: to the end."""
+def _page_batch(
+    hold: Hold, pool: Pool, page: list[BlobStat], between: tuple[str, str], parameters: Parameters
+) -> Batch:
+    """One page of keys, and the records behind the first key to the last; an empty page means: to the end."""
+    after, last = between
+    pace, concurrency = Pace.of(hold.clock, parameters), at_once(parameters)
+    adopt = bool(parameters.get("adopt"))
 
     def apply(progress: Progress) -> None:
         progress.check()
         records = hold.catalog.datasets.by_keys(pool.object_store_id, after, last if page else None)
         known = {replica.key: (dataset_id, replica) for dataset_id, replica in records}
-        visit = _Visit(hold, pool, progress, adopt=adopt)
+        visit = _Visit(hold, pool, progress, pace, adopt=adopt)
+        recorded = [(stat, *known.pop(stat.key)) for stat in page if stat.key in known]
+        seen = {stat.key for stat, _, _ in recorded}
+        side_by_side(recorded, visit.recorded, progress, concurrency)
         for stat in page:
-            record = known.pop(stat.key, None)
-            if record is not None:
-                visit.recorded(stat, *record)
-            else:
+            if stat.key not in seen:
                 visit.unrecorded(stat)
         for dataset_id, replica in known.values():
             visit.absent(dataset_id, replica)
@@ -105,26 +111,27 @@ def _page_batch(hold: Hold, pool: Pool, page: list[BlobStat], after: str, last: 
 class _Visit:
     """What is done about each key of one page."""
 
-    def __init__(self, hold: Hold, pool: Pool, progress: Progress, *, adopt: bool) -> None:
-        self.hold, self.pool, self.progress, self.adopt = hold, pool, progress, adopt
+    def __init__(self, hold: Hold, pool: Pool, progress: Progress, pace: Pace, *, adopt: bool) -> None:
+        self.hold, self.pool, self.progress, self.pace, self.adopt = hold, pool, progress, pace, adopt
         self._found: list[Found] = []
         self._named = 0
         self._extras: dict[Key, set[str] | None] = {}
 
-    def recorded(self, stat: BlobStat, dataset_id: int, replica: Replica) -> None:
-        """A primary blob that the catalog knows."""
+    def recorded(self, found: tuple[BlobStat, int, Replica], progress: Progress) -> None:
+        """A primary blob that the catalog knows. Called from several threads."""
+        stat, dataset_id, replica = found
         if replica.state == "gone":
-            self._unknown(stat, f"dataset {dataset_id} was purged, but its bytes are there again")
+            self._unknown(stat, f"dataset {dataset_id} was purged, but its bytes are there again", progress)
             return
         if replica.state not in EXPECTED:
             return  # somebody is at work on it
-        self.progress.done(objects=1, size_bytes=stat.size_bytes)
+        progress.done(objects=1, size_bytes=stat.size_bytes)
         dataset = self.hold.catalog.datasets.find(dataset_id)
         if dataset is None:
             return
         if stat.size_bytes != dataset.size_bytes or replica.state != "present":
             # only reading it tells what it is
-            verify(self.hold, dataset_id, replica, self.progress, Pace(self.hold.clock, None))
+            verify(self.hold, dataset_id, replica, progress, self.pace)
 
     def absent(self, dataset_id: int, replica: Replica) -> None:
         """A record without a blob in the listing."""
@@ -194,13 +201,14 @@ class _Visit:
         elif parsed.relative not in expected:
             self._unknown(stat, "it lies among a dataset's extra files, but is none of those recorded")
 
-    def _unknown(self, stat: BlobStat, why: str) -> None:
-        self.progress.count("unknown")
-        self.progress.count("unknown_bytes", stat.size_bytes)
+    def _unknown(self, stat: BlobStat, why: str, progress: Progress | None = None) -> None:
+        progress = progress or self.progress
+        progress.count("unknown")
+        progress.count("unknown_bytes", stat.size_bytes)
         self._named += 1
         if self._named <= NAMED_MAX:
             name = self.pool.object_store_id
-            self.progress.failed(f"{name}/{stat.key}", "Unknown", f"{stat.key}: {why}", object_store_id=name)
+            progress.failed(f"{name}/{stat.key}", "Unknown", f"{stat.key}: {why}", object_store_id=name)
 
     def adopt_found(self) -> None:
         """Record what was found on this page, in one transaction."""

@@ -18,7 +18,7 @@ from holdfast.catalog.base import Dataset, Replica
 from holdfast.errors import Conflict, Corrupt, HoldfastError, NotFound, StoreError, Unavailable
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Parameters, Plan, Progress
-from holdfast.operations.pace import Pace
+from holdfast.operations.pace import Pace, at_once, side_by_side
 
 BATCH_REPLICAS = 64
 STATES = ("present", "suspect", "missing")
@@ -26,7 +26,7 @@ FRESH = GetOptions(fresh=True)
 
 
 class Scrub:
-    """Parameters: `pool` (only that one), `limit_rate_bytes_s`."""
+    """Parameters: `pool` (only that one), `limit_rate_bytes_s`, `concurrency` (replicas read at once)."""
 
     kind = "scrub"
 
@@ -47,34 +47,36 @@ class Scrub:
         """By dataset id, some dozens at a time. The cursor is the last id."""
         if parameters.get("pool") is not None:
             hold.poolset.configured(parameters["pool"])
-        pace = Pace(hold.clock, parameters.get("limit_rate_bytes_s"))
+        pace, concurrency = Pace.of(hold.clock, parameters), at_once(parameters)
         page: dict[int, list[Replica]] = {}
         after = int(cursor) if cursor else 0
         for dataset_id, replica in hold.catalog.datasets.walk(pool=parameters.get("pool"), states=STATES, after=after):
             if dataset_id not in page and len(page) >= BATCH_REPLICAS:
-                yield _batch(hold, page, pace)
+                yield _batch(hold, page, pace, concurrency)
                 page = {}
             page.setdefault(dataset_id, []).append(replica)
         if page:
-            yield _batch(hold, page, pace)
+            yield _batch(hold, page, pace, concurrency)
 
 
-def _batch(hold: Hold, page: Mapping[int, list[Replica]], pace: Pace) -> Batch:
+def _batch(hold: Hold, page: Mapping[int, list[Replica]], pace: Pace, concurrency: int) -> Batch:
+    items = [(dataset_id, replica) for dataset_id, replicas in page.items() for replica in replicas]
+
+    def work(item: tuple[int, Replica], progress: Progress) -> None:
+        verify(hold, item[0], item[1], progress, pace)
+
     def apply(progress: Progress) -> None:
-        for dataset_id, replicas in page.items():
-            for replica in replicas:
-                progress.check()
-                verify(hold, dataset_id, replica, progress, pace)
+        side_by_side(items, work, progress, concurrency)
 
     return Batch(str(max(page)), apply)
 
 
 def verify(hold: Hold, dataset_id: int, replica: Replica, progress: Progress, pace: Pace) -> None:
     """Read one replica back and record what it is."""
-    pool = hold.poolset.get(replica.object_store_id)
     try:
-        if pool is None:
+        if hold.poolset.get(replica.object_store_id) is None:
             raise Unavailable(f"pool {replica.object_store_id} is no longer in the configuration")
+        hold.poolset.online(replica.object_store_id)
         dataset = hold.catalog.datasets.find(dataset_id)
         if dataset is None or not _still(dataset, replica):
             return
