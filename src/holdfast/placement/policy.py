@@ -156,9 +156,10 @@ def rank(
     if wanted is None:
         return possible + passed
     word = request.because if request.pool else "preferred by its owner"
-    chosen = [_because(choice, f"{word}; {choice.reason}") for choice in possible if choice.object_store_id == wanted]
+    # what somebody asked for stands outside the rounds: it must not shift the others' shares
+    chosen = [Choice(c.object_store_id, f"{word}; {c.reason}") for c in possible if c.object_store_id == wanted]
     refused = [
-        _because(choice, f"{word}, but {choice.reason}") for choice in passed if choice.object_store_id == wanted
+        Choice(c.object_store_id, f"{word}, but {c.reason}", c.code) for c in passed if c.object_store_id == wanted
     ]
     others = [choice for choice in possible if choice.object_store_id != wanted]
     rest = [choice for choice in passed if choice.object_store_id != wanted]
@@ -166,8 +167,7 @@ def rank(
         why = f"{request.pool} was {request.because}"
         not_asked = [Choice(c.object_store_id, why, "not-asked") for c in others]
         return chosen + refused + not_asked + rest
-    # a pool that was preferred stands outside the rounds: it must not shift the others' shares
-    return [Choice(c.object_store_id, c.reason) for c in chosen] + others + refused + rest
+    return chosen + others + refused + rest
 
 
 def leaves(tree: Node) -> list[Leaf]:
@@ -304,10 +304,6 @@ def _place_words(tree: Node) -> dict[str, str]:
 
     visit(tree, "")
     return words
-
-
-def _because(choice: Choice, reason: str) -> Choice:
-    return Choice(choice.object_store_id, reason, choice.code, choice.rounds)
 
 
 def _fullness(view: PoolView) -> str:
