@@ -46,7 +46,7 @@ def test_killed_with_its_worker_a_job_goes_on_and_is_taken_up(lab: Lab, engine: 
     dataset = lab.put()
     job = lab.shell(told(lab, WAITS), dataset, outputs=["o"])
     first = lab.worker(engine)
-    until(lambda: lab.diary() == ["1"])
+    until(lambda: lab.diary() == ["1"] and lab.jobs.get(job.id).pid)
     pid = lab.jobs.get(job.id).pid
     first.kill()
     assert lab.state(job) == "running"

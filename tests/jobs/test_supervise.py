@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.supervisor.close()
 
 
 def test_output_and_code_are_kept(bench: Bench):
@@ -218,9 +221,10 @@ def test_signals_of_a_terminal_do_not_reach_it(bench: Bench):
     assert bench.text("stdout") == "calm\n"
 
 
-def test_on_a_full_disk_the_end_is_still_told(tmp_path: Path, small_disk: Any):
+def test_on_a_full_disk_the_end_is_still_told(small_disk: Any, request: pytest.FixtureRequest):
     disk = small_disk(8)
     bench = Bench(disk.folder)
+    request.addfinalizer(bench.supervisor.close)
     bench.begin("while [ ! -e $HERE/go ]; do sleep 0.05; done; head -c 3000 /dev/zero; exit 5", log_bytes_max=10**9)
     until((bench.folder / "started.json").exists)
     (bench.working / "go.later").touch()
