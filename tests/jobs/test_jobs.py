@@ -84,6 +84,17 @@ def test_jobs_side_by_side_share_a_distributed_tree(tmp_path: Path):
             assert abs(pools[:n].count("newdata") - n / 2) <= 1, f"after {n} jobs: {pools}"
 
 
+def test_jobs_one_after_another_share_a_distributed_tree_and_demands_do_not_count(tmp_path: Path):
+    with lab_of(tmp_path, placement="distributed") as lab:
+        pools = []
+        for _ in range(6):
+            pools.append(lab.run("touch o", outputs=["o"]).object_store_id)
+            assert lab.run("touch o", outputs=["o"], pool="olddata").object_store_id == "olddata"
+        assert pools[::2] == [pools[0]] * 3
+        assert pools[1::2] == [pools[1]] * 3
+        assert {*pools} == {"newdata", "olddata"}
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

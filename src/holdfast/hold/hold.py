@@ -99,6 +99,8 @@ class Hold:
         If one cannot be stored its error is raised; those before it are stored. `on_stored` is called for
         each, once it is.
         """
+        if isinstance(sources, str | bytes | Path):
+            raise InvalidKey("put_many takes a list of sources, not one; for one there is put")
 
         def each() -> Iterable[Incoming]:
             for source in sources:
@@ -120,16 +122,16 @@ class Hold:
         self, path: Path, *, name: str, owner: str | None = None, pool: str | None = None,
         preferred: str | None = None, labels: Mapping[str, str] | None = None, checksum: str | None = None,
         extra_files: str | Path | None = None, origin: str = "put", job_id: int | None = None,
-        because: str = "asked for",
+        settled: str | None = None,
     ) -> Dataset:  # fmt: skip
         """Store a finished local file and take it over: it is renamed into place where it lies on the chosen
         pool's file system, else copied; afterwards it is gone. `checksum`, if it is known already, spares
-        reading it. `because`: what placement says of `pool`. If it cannot be stored, the file is left where it
+        reading it. `settled`: see `placement.policy.Request`. If it cannot be stored, the file is left where it
         is."""
         body = FileBody(path, path.stat().st_size, consume=True, checksum=checksum)
         incoming = self._incoming(
             body, name, pool=pool, preferred=preferred, owner=owner, labels=labels or {},
-            extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id, because=because,
+            extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id, settled=settled,
         )  # fmt: skip
         return self.find(self.transfer.put(incoming, owner))
 
@@ -159,7 +161,7 @@ class Hold:
     def _incoming(
         self, body: Body, name: str, *, pool: str | None, preferred: str | None, owner: str | None,
         labels: Mapping[str, str], digest: str | None = None, on_progress: Any = None, origin: str = "put",
-        extra_files: Sequence[tuple[str, FileBody]] = (), job_id: int | None = None, because: str = "asked for",
+        extra_files: Sequence[tuple[str, FileBody]] = (), job_id: int | None = None, settled: str | None = None,
     ) -> Incoming:  # fmt: skip
         check_dataset_name(name)
         check_labels(labels)
@@ -167,7 +169,7 @@ class Hold:
             self.poolset.configured(pool)
         size = announced(body, extra_files)
         new = NewDataset(name, size, owner, labels, origin, job_id)
-        request = Request(size, owner, pool, preferred, labels, because)
+        request = Request(size, owner, pool, preferred, labels, settled)
         return Incoming(body, new, request, extra_files, digest, on_progress)
 
     # -- bytes out ----------------------------------------------------------------------------------------
@@ -287,9 +289,15 @@ class Hold:
         return self.poolset.info(self.catalog.pools.find(object_store_id))
 
     def set_pool_state(self, object_store_id: str, state: PoolState, *, actor: str | None = None) -> PoolInfo:
-        """active, read-only, draining or offline. Holds for every process from its next put on."""
+        """active, read-only, draining or offline. Holds for every process from its next put on.
+
+        A pool that belongs to another catalog is taken over when it is made active: the other one does not
+        recognise it any more.
+        """
         if state not in POOL_STATES:
             raise InvalidKey(f"{state!r} is no state of a pool; use one of: {', '.join(POOL_STATES)}")
+        if state in ("active", "draining") and self.poolset.get(object_store_id) is not None:
+            self.poolset.take_over(object_store_id)
         now = self.clock.now_us()
         with self.catalog.db.write() as cursor:
             self.catalog.pools.set_state(cursor, object_store_id, state)

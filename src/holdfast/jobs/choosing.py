@@ -69,6 +69,8 @@ def _expected(ranked: Sequence[Choice], running: Sequence[Job]) -> Counter[Round
     steps = {choice.object_store_id: choice.rounds for choice in ranked if choice.possible}
     more: Counter[RoundStep] = Counter()
     for job in running:
+        if job.wanted_pool is not None:
+            continue  # what was asked for stands outside the rounds
         count = sum(1 for output in job.outputs if output.dataset_id is None)
         for step in steps.get(job.object_store_id or "", ()):
             more[step] += count

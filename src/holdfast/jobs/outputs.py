@@ -102,7 +102,7 @@ def _where(job: Job, preferred: str | None) -> dict[str, Any]:
         return {"pool": job.wanted_pool}
     if preferred == job.object_store_id:
         return {"preferred": preferred}
-    return {"pool": job.object_store_id, "because": f"chosen when job {job.id} began"}
+    return {"pool": job.object_store_id, "settled": f"chosen when job {job.id} began"}
 
 
 def _refusal(path: Path, inside: str, name: str) -> str | None:

@@ -62,7 +62,7 @@ class PoolView:
             self.max_percent_full,
         )  # fmt: skip
 
-    def limit_bytes(self) -> int | None:
+    def limitsize_words(self) -> int | None:
         """The number of bytes that may be taken in all."""
         if self.capacity_bytes is None:
             return None
@@ -100,15 +100,18 @@ Node = Leaf | Branch
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be placed. `pool` demands one pool, and `because` says why, in words that follow "it was";
-    `preferred` asks for one and takes another if it must."""
+    """What is to be placed. `pool` demands one pool; `preferred` asks for one and takes another if it must.
+
+    With `settled` the tree itself has chosen `pool` at an earlier time, for somebody who has worked there since:
+    it counts in the rounds as if it were chosen now. `settled` says so, in words that follow "it was".
+    """
 
     size_bytes: int = 0
     owner: str | None = None
     pool: str | None = None
     preferred: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    because: str = "asked for"
+    settled: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +158,21 @@ def rank(
     wanted = request.pool or request.preferred
     if wanted is None:
         return possible + passed
-    word = request.because if request.pool else "preferred by its owner"
+    asked = request.settled or "asked for"
+    word = asked if request.pool else "preferred by its owner"
     # what somebody asked for stands outside the rounds: it must not shift the others' shares
-    chosen = [Choice(c.object_store_id, f"{word}; {c.reason}") for c in possible if c.object_store_id == wanted]
+    chosen = [
+        Choice(c.object_store_id, f"{word}; {c.reason}", rounds=c.rounds if request.settled else ())
+        for c in possible
+        if c.object_store_id == wanted
+    ]
     refused = [
         Choice(c.object_store_id, f"{word}, but {c.reason}", c.code) for c in passed if c.object_store_id == wanted
     ]
     others = [choice for choice in possible if choice.object_store_id != wanted]
     rest = [choice for choice in passed if choice.object_store_id != wanted]
     if request.pool:
-        why = f"{request.pool} was {request.because}"
+        why = f"{request.pool} was {asked}"
         not_asked = [Choice(c.object_store_id, why, "not-asked") for c in others]
         return chosen + refused + not_asked + rest
     return chosen + others + refused + rest
@@ -184,12 +192,13 @@ def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     if not view.reachable:
         why = view.unreachable_because
         return "unreachable", f"it cannot be used now: {why}" if why else "it cannot be used now"
-    limit = view.limit_bytes()
+    limit = view.limitsize_words()
     if limit is not None and view.used_bytes + view.reserved_bytes + request.size_bytes > limit:
-        return "full", f"it has no room: {_fullness(view)}{_limit_words(view)}, {_bytes(request.size_bytes)} asked for"
+        asked = size_words(request.size_bytes)
+        return "full", f"it has no room: {_fullness(view)}{_limit_words(view)}, {asked} asked for"
     promised = view.reserved_bytes if view.medium_reserved_bytes is None else view.medium_reserved_bytes
     if view.free_bytes is not None and promised + request.size_bytes > view.free_bytes:
-        return "full", f"its disk has {_bytes(view.free_bytes)} free, {_bytes(request.size_bytes)} asked for"
+        return "full", f"its disk has {size_words(view.free_bytes)} free, {size_words(request.size_bytes)} asked for"
     return None
 
 
@@ -325,7 +334,8 @@ def _number(value: Fraction) -> str:
     return f"{float(value):g}"
 
 
-def _bytes(size_bytes: int) -> str:
+def size_words(size_bytes: int) -> str:
+    """A number of bytes for people, in binary units."""
     size = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
