@@ -54,8 +54,9 @@ class Served:
 
     def client(self, email: str | None = ALICE, **more: Any) -> httpx.Client:
         """A client with somebody's token; None: a stranger."""
-        headers = {} if email is None else {"Authorization": f"Bearer {self.token(email)}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **more)
+        if email is not None and "headers" not in more:
+            more["headers"] = {"Authorization": f"Bearer {self.token(email)}"}
+        return httpx.Client(base_url=self.url, timeout=30, **more)
 
     def token(self, email: str) -> str:
         if email not in self.tokens:

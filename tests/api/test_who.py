@@ -118,7 +118,13 @@ def test_a_multipart_form_needs_its_token_before_the_file(served: Served):
         answer = browser.post("/api/datasets", files=file, data=right)
         assert answer.status_code == 201
         assert answer.json()["owner"] == ALICE
-    assert served.rows("SELECT count(*) FROM dataset") == [(1,)]
+        # a browser without scripts goes on to the page of what it has sent
+        page = browser.post("/api/datasets", files=file, data=right, headers={"Accept": "text/html"})
+        assert (page.status_code, page.headers["location"]) == (303, "/datasets/2")
+        # elsewhere a multipart form is nobody's, whatever it says
+        answer = browser.post("/api/datasets/1/restore", files=file, data=right)
+        assert answer.status_code == 401
+    assert served.rows("SELECT count(*) FROM dataset") == [(2,)]
 
 
 def test_tokens_work_in_both_headers_and_need_no_csrf(served: Served):

@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -98,6 +99,7 @@ class HoldfastApp:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
+        _obey_override(scope)
         outgoing = _Outgoing(send, self.house.hold.clock.monotonic_s)
         try:
             await self._inside(scope, receive, outgoing)
@@ -212,6 +214,14 @@ class _Outgoing:
     def seconds(self) -> float:
         """Since the request's head."""
         return self._now_s() - self._began_s
+
+
+def _obey_override(scope: Scope) -> None:
+    """Programs that can only GET and POST say what they mean in a header; tus wants that to count."""
+    if scope["method"] == "POST" and scope["path"].startswith(uploads.router.prefix):
+        meant = Headers(scope=scope).get("x-http-method-override", "").upper()
+        if meant in {"PATCH", "DELETE"}:
+            scope["method"] = meant
 
 
 _WORDS = {404: "there is nothing at this address", 400: "the body cannot be read"}

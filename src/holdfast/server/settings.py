@@ -56,8 +56,8 @@ class ServerSettings:
             return cls()
         return cls(
             public_url=server.public_url,
-            trusted_proxies=frozenset(getattr(server, "trusted_proxies", ())),
-            allowed_hosts=frozenset(host.lower() for host in getattr(server, "allowed_hosts", ())),
+            trusted_proxies=frozenset(server.trusted_proxies),
+            allowed_hosts=frozenset(host.lower() for host in server.allowed_hosts),
             session_lasts_s=server.session_expires_after_s,
             direct=server.direct,
             x_accel_prefix=dict(server.x_accel_prefix),

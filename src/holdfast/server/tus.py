@@ -244,12 +244,15 @@ class Uploads:
         return Standing(upload, upload.size_bytes, upload.dataset_id)
 
     def _folders(self, object_store_id: str) -> list[Path]:
-        """Where the bytes may gather: beside where they will probably stay, else in the state directory."""
+        """Where the bytes may gather: beside where they will probably stay, else in the state directory.
+
+        The state directory is one machine's own; a pool is there for all the servers of a PostgreSQL catalog.
+        """
         own = self._hold.state_dir / FOLDER
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         pool = self._hold.poolset.get(object_store_id)
         root = getattr(pool.driver, "root", None) if pool is not None else None
-        if root is None or os.stat(own).st_dev == _device(root):
+        if root is None or (self._hold.catalog.db.is_sqlite and os.stat(own).st_dev == _device(root)):
             return [own]
         return [Path(root), own]
 
