@@ -71,6 +71,11 @@ class Catalog:
         self.adoptions = AdoptionLedger(self.db, clock, ids=ids, counters=self.counters, events=self.events)
         self.reservations = ReservationLedger(self.db)
         setting = schema.setting
+        self._entropy = entropy
+        self._instance: str | None = None
+        self._claim = self.db.statement(
+            self.db.upsert(setting).on_conflict_do_nothing(), columns=["key", "value"]
+        )
         self._get = self.db.statement(select(setting.c.value).where(setting.c.key == bindparam("key")))
         put = self.db.upsert(setting).values(key=bindparam("key"), value=bindparam("value"))
         self._set = self.db.statement(
@@ -121,6 +126,17 @@ class Catalog:
         with self.db.read() as cursor:
             row = self._get.one(cursor, {"key": key})
         return None if row is None else str(row[0])
+
+    def instance(self) -> str:
+        """What this catalog is called among others, for ever: a uuid."""
+        if self._instance is None:
+            self._instance = self.setting("instance")
+        if self._instance is None:
+            with self.db.write() as cursor:
+                self._claim.run(cursor, {"key": "instance", "value": self._entropy.uuid()})
+            self._instance = self.setting("instance")
+        assert self._instance is not None, "it was written a moment ago"
+        return self._instance
 
     def set(self, key: str, value: str) -> None:
         """Make a setting."""

@@ -5,6 +5,7 @@ Also folders of extra files: walked once, links that leave the folder refused, n
 
 from __future__ import annotations
 
+import io
 import os
 import stat as modes
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ class PutItem:
 def body_of(source: Source, name: str | None) -> tuple[Body, str]:
     """(body, name) of what was given; a file gives its own name, everything else needs one."""
     if isinstance(source, str | Path):
+        if not str(source):
+            raise InvalidKey("an empty name is no file; give the path of one", operation="put")
         path = Path(source)
         try:
             body: Body = FileBody.of(path)
@@ -48,6 +51,7 @@ def body_of(source: Source, name: str | None) -> tuple[Body, str]:
     elif isinstance(source, Body):
         body = source
     else:
+        _check_stream(source)
         body = StreamBody(source, _stream_size(source))
     if isinstance(body, FileBody):
         name = name or _shown(body.path.name)
@@ -57,6 +61,14 @@ def body_of(source: Source, name: str | None) -> tuple[Body, str]:
     if not name:
         raise InvalidKey('the data comes without a name; give it one: name="reads.fastq"', operation="put")
     return body, name
+
+
+def _check_stream(source: object) -> None:
+    """`InvalidKey` for what callers hand over by mistake."""
+    is_text = isinstance(source, io.TextIOBase)
+    if is_text or not (hasattr(source, "read") or hasattr(source, "readinto")):
+        kind = "a text stream" if is_text else type(source).__name__
+        raise InvalidKey(f"bytes cannot be had from {kind}; give a path, bytes, or a file opened with 'rb'")
 
 
 def extra_files_of(folder: str | Path | None) -> list[tuple[str, FileBody]]:

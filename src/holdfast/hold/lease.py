@@ -8,6 +8,7 @@ their order, and recorded when found.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import uuid as uuids
@@ -204,13 +205,16 @@ class Lookout:
 
         A whole dataset is checked against its checksum on the way; `Corrupt` marks the replica suspect.
         """
-        folder = target.parent
-        temporary = folder / f".{target.name[:100]}.{self._entropy.token(6)}.part"
+        target = target.resolve() if target.is_symlink() else target
+        if target.exists() and not target.is_file():
+            return self._export_through(dataset, target, wanted, extra_file, on_progress)
+        temporary = target.parent / f".{target.name[:100]}.{self._entropy.token(6)}.part"
         try:
-            with open(temporary, "xb") as stream:
+            with _nameless(target.parent, temporary) as stream:
                 size = self.pour(dataset, stream, wanted, extra_file, on_progress)
                 stream.flush()
                 os.fsync(stream.fileno())
+                _give_name(stream, temporary)
             os.replace(temporary, target)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
@@ -218,6 +222,19 @@ class Lookout:
                 raise _target_error(error, target) from error
             raise
         return size
+
+    def _export_through(
+        self, dataset: int | str, target: Path, wanted: ByteRange | None, extra_file: str | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> int:  # fmt: skip
+        """Write into a device or a pipe: what is no file cannot be replaced as a whole."""
+        if target.is_dir():
+            raise InvalidKey(f"{target} is a folder; give the name of a file in it", operation="get")
+        try:
+            with open(target, "wb", buffering=0) as stream:
+                return self.pour(dataset, stream, wanted, extra_file, on_progress)
+        except OSError as error:
+            raise _target_error(error, target) from error
 
     def pour(
         self, dataset: int | str, stream: io.BufferedWriter | io.RawIOBase, wanted: ByteRange | None = None,
@@ -271,6 +288,8 @@ class Lookout:
 
 def identify(dataset: int | str) -> tuple[int | None, str | None]:
     """(id, None) or (None, uuid) of what the user typed; `InvalidKey` if it is neither."""
+    if isinstance(dataset, bool) or not isinstance(dataset, int | str):
+        raise InvalidKey(f"{dataset!r} is neither a dataset's id (a number) nor a uuid")
     if isinstance(dataset, int):
         return layout.check_id(dataset), None
     text = dataset.strip()
@@ -294,6 +313,28 @@ def _not_readable(dataset_id: int, state: str) -> HoldfastError:
     if state == "purged":
         return NotFound(f"dataset {dataset_id} was purged: its bytes are gone")
     return Conflict(f"dataset {dataset_id} is still being written; try again when it is ok")
+
+
+def _nameless(folder: Path, temporary: Path) -> io.BufferedWriter:
+    """A new file that has no name yet, so that nothing is left of it if we are killed; on file systems that have
+    no such files, one under its temporary name."""
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise
+        return open(temporary, "xb")
+    return open(fd, "wb")
+
+
+def _give_name(stream: io.BufferedWriter, temporary: Path) -> None:
+    if os.fstat(stream.fileno()).st_nlink:
+        return
+    here = os.open(temporary.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # with a folder's descriptor, the link in /proc is followed
+        os.link(f"/proc/self/fd/{stream.fileno()}", temporary.name, src_dir_fd=here, dst_dir_fd=here)
+    finally:
+        os.close(here)
 
 
 def _target_error(error: OSError, target: Path) -> HoldfastError:

@@ -17,7 +17,16 @@ from holdfast.catalog.catalog import Catalog
 from holdfast.errors import AlreadyExists, Denied, HoldfastError, NotFound, Problem, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.placement.locator import Place
-from holdfast.placement.policy import Choice, Node, PoolView, Request, RoundCounts, leaves, rank
+from holdfast.placement.policy import (
+    Choice,
+    Node,
+    PoolView,
+    Request,
+    RoundCounts,
+    leaves,
+    rank,
+    size_words,
+)
 from holdfast.seams import Entropy
 from holdfast.stores.base import Driver
 
@@ -168,6 +177,19 @@ class PoolSet:
             raise offline(object_store_id)
         return pool
 
+    def writable(self, object_store_id: str) -> Pool:
+        """The same, for taking bytes away: `Unavailable` also while the pool is read-only."""
+        pool = self.configured(object_store_id)
+        state = self._catalog.pools.find(object_store_id).state
+        if state == "offline":
+            raise offline(object_store_id)
+        if state == "read-only":
+            raise Unavailable(
+                f"pool {object_store_id} is read-only: what is to be deleted in it waits until it is active again",
+                store=object_store_id, operation="delete", retryable=False,
+            )  # fmt: skip
+        return pool
+
     # -- becoming known -----------------------------------------------------------------------------------
 
     def open(self) -> None:
@@ -203,10 +225,37 @@ class PoolSet:
             if pool.driver is not None:
                 self._recognise(pool, rows.get(pool.object_store_id), rows)
 
+    def take_over(self, object_store_id: str) -> None:
+        """Mark a pool of another catalog as this one's. The other does not recognise it any more."""
+        pool = self.configured(object_store_id)
+        identity = self._catalog.pools.find(object_store_id).identity
+        if pool.driver is not None and identity is not None and self._is_foreign(identity):
+            own = self._fresh_identity()
+            pool.driver.mark(own, replacing=identity)
+            self._catalog.pools.identify(object_store_id, own)
+
+    def _fresh_identity(self) -> str:
+        """A mark: the pool's own name for ever, and the catalog that it belongs to."""
+        return f"{self._entropy.uuid()}@{self._catalog.instance()}"
+
+    def _is_foreign(self, identity: str) -> bool:
+        """Whether a mark says that the pool belongs to another catalog."""
+        owner = identity.partition("@")[2]
+        return bool(owner) and owner != self._catalog.instance()
+
+    def _warn_of_foreign(self, name: str) -> None:
+        self._warn(
+            name,
+            "it belongs to another catalog, and is read-only here: two catalogs would delete each other's data. If the "
+            f"other one is gone for good, take the pool over: holdfast pool set {name} --state active",
+        )
+
     def _recognise(self, pool: Pool, row: PoolRow | None, rows: Mapping[str, PoolRow]) -> None:
         driver, name = pool.store(), pool.object_store_id
         if row is not None and row.identity is not None:
             driver.expect(row.identity)
+            if self._is_foreign(row.identity):
+                self._warn_of_foreign(name)
             return
         try:
             driver.prepare()
@@ -226,10 +275,18 @@ class PoolSet:
             gone = f", which is no longer in the file; if only the id changed: holdfast pool rename {other} {name}"
             self._warn(name, f"its folder is the one of pool {other}" + ("" if other in self._pools else gone))
         self._catalog.pools.identify(name, identity)
+        if self._is_foreign(identity):
+            self._warn_of_foreign(name)
+            with self._catalog.db.write() as cursor:
+                self._catalog.pools.set_state(cursor, name, "read-only")
+                self._catalog.events.add(
+                    cursor, self._catalog.clock.now_us(), "pool.state",
+                    f"pool {name} belongs to another catalog and is read-only here", object_store_id=name,
+                )  # fmt: skip
 
     def _marked(self, driver: Driver) -> str:
         """Mark a new medium; the mark that it carries then, ours or that of a process that was quicker."""
-        identity = self._entropy.uuid()
+        identity = self._fresh_identity()
         try:
             driver.mark(identity)
         except AlreadyExists:
@@ -311,6 +368,9 @@ class PoolSet:
             return PoolCheck(object_store_id, "warning", f"the driver for {pool.facts.type} is not there yet")
         if own is not None and own.state == "offline":
             return PoolCheck(object_store_id, "warning", "it is offline and was not touched")
+        if own is not None and own.identity is not None and self._is_foreign(own.identity):
+            how = f"to take it over: holdfast pool set {object_store_id} --state active"
+            return PoolCheck(object_store_id, "warning", f"it belongs to another catalog and is read-only here; {how}")
         twin = next(
             (
                 row.object_store_id
@@ -333,7 +393,7 @@ class PoolSet:
             readable = isinstance(error, Denied) and own is not None and own.state != "active"
             return PoolCheck(object_store_id, "warning" if readable else "error", str(error))
         usage = pool.driver.usage()
-        free = "" if usage.free_bytes is None else f", {usage.free_bytes / 2**30:.1f} GiB free"
+        free = "" if usage.free_bytes is None else f", {size_words(usage.free_bytes)} free"
         return PoolCheck(object_store_id, "ok", f"a probe was written, read back and deleted{free}")
 
 

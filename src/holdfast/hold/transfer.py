@@ -31,7 +31,7 @@ from holdfast.placement.policy import Request, no_rounds
 
 BATCH = 500  # datasets that share a transaction and a sync
 BATCH_BYTES = 1024 * 1024 * 1024  # or fewer, when they are so large together
-STEP_BYTES = 64 * 1024 * 1024  # room reserved at a time when nobody knows the size
+STEP_BYTES = 1024 * 1024  # room reserved at a time when nobody knows the size
 STEP_BYTES_MAX = 4 * 1024 * 1024 * 1024
 TOUCH_S = 60.0  # how often a long write shows that it lives
 COLLISIONS_MAX = 8
@@ -75,6 +75,11 @@ class Transfer:
                 finished = self._store(prepared, incoming, durable=True)
             except AlreadyExists as error:  # it came between our look and our write
                 self._catalog.writes.abandon(prepared)
+                if incoming.body.once:
+                    raise Conflict(
+                        f"while it was written, another program put something under its name ({prepared.key}) into "
+                        f"pool {prepared.object_store_id}; nothing was stored, send it again"
+                    ) from error
                 collisions += 1
                 if collisions > COLLISIONS_MAX:
                     raise Unavailable(f"every new name is taken already: {error}", operation="put") from error
@@ -172,7 +177,7 @@ class Transfer:
 
     def delete_blobs(self, object_store_id: str, primary: Key) -> None:
         """Delete a dataset's primary blob and its extra files from one pool. `Conflict` while one is read."""
-        store = self._pools.online(object_store_id).store()
+        store = self._pools.writable(object_store_id).store()
         for stat in list(store.list(layout.extra_files_prefix_of(primary))):
             store.delete(stat.key)
         store.delete(primary)

@@ -171,7 +171,7 @@ def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
 def _leftovers(hold: Hold, name: str) -> Batch:
     def apply(progress: Progress) -> None:
         try:
-            store = hold.poolset.online(name).store()
+            store = hold.poolset.writable(name).store()
             for leftover in store.leftovers():
                 progress.check()
                 if not leftover.in_use and store.discard(leftover):

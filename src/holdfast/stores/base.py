@@ -140,8 +140,9 @@ class Driver(Store):
         `Unavailable` if the medium cannot be reached."""
 
     @abstractmethod
-    def mark(self, identity: str) -> None:
-        """Put the mark on the medium; `AlreadyExists` if it carries another. One of many who try wins.
+    def mark(self, identity: str, *, replacing: str | None = None) -> None:
+        """Put the mark on the medium; `AlreadyExists` if it carries another than `replacing`. One of many who try
+        to be the first wins.
 
         Once marked, the driver answers `Unavailable` while it is absent."""
 

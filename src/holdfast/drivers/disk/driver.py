@@ -249,8 +249,8 @@ class DiskDriver(Driver):
     def identity(self) -> str | None:
         return self._medium.identity()
 
-    def mark(self, identity: str) -> None:
-        self._medium.mark(identity)
+    def mark(self, identity: str, *, replacing: str | None = None) -> None:
+        self._medium.mark(identity, replacing)
 
     def expect(self, identity: str) -> None:
         self._medium.expect(identity)

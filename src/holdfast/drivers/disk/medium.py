@@ -57,9 +57,11 @@ class Medium:
         except (OSError, UnicodeDecodeError) as error:
             raise self.unavailable(f"the mark {self.root}/{MARK_NAME} cannot be read: {error}", "identity") from error
 
-    def mark(self, identity: str) -> None:
-        """Write the mark, durably, if there is none; `AlreadyExists` if there is another."""
-        carried = self.identity() or self._write_mark(identity)
+    def mark(self, identity: str, replacing: str | None = None) -> None:
+        """Write the mark, durably, over none or over `replacing`; `AlreadyExists` if there is another."""
+        carried = self.identity()
+        if carried is None or carried == replacing:
+            carried = self._write_mark(identity, over=carried is not None)
         if carried != identity:
             raise AlreadyExists(
                 f"pool {self.name}: {self.root} carries the mark {carried} already; it belongs to that pool",
@@ -67,7 +69,7 @@ class Medium:
             )  # fmt: skip
         self.expect(identity)
 
-    def _write_mark(self, identity: str) -> str | None:
+    def _write_mark(self, identity: str, *, over: bool) -> str | None:
         """The mark that is there then: ours, or that of somebody who was quicker."""
         path = f"{self.root}/{MARK_NAME}"
         temporary = self.temporary_beside(path)
@@ -79,7 +81,7 @@ class Medium:
             finally:
                 self.files.close(fd)
             try:
-                self.files.rename_new(temporary, path)
+                (self.files.replace if over else self.files.rename_new)(temporary, path)
             except FileExistsError:
                 self.files.unlink(temporary)
             self.files.sync_folder(self.root)
@@ -114,7 +116,10 @@ class Medium:
         if seen != self._mark_seen:
             carried = self.identity()
             if carried != self._identity:
-                reason = f"another disk is there: {self.root} carries the mark {carried}, not {self._identity}"
+                reason = (
+                    f"another disk is there, or another catalog has taken it over: {self.root} carries the mark "
+                    f"{carried}, not {self._identity}"
+                )
                 raise self.unavailable(reason, operation)
             self._mark_seen = seen
 
