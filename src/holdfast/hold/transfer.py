@@ -287,11 +287,14 @@ class _Watch:
     def __call__(self, done_bytes: int) -> None:
         total = self._before + done_bytes
         if total > self._reserved:
-            step = min(max(STEP_BYTES, self._reserved), STEP_BYTES_MAX)
-            more = max(step, total - self._reserved)
-            request = replace(self._incoming.request, size_bytes=more, pool=self._prepared.object_store_id)
-            self._catalog.writes.extend(self._prepared, more, request, self._pools.decide())
-            self._reserved += more
+            needed = total - self._reserved
+            step = max(needed, min(max(STEP_BYTES, self._reserved), STEP_BYTES_MAX))
+            try:
+                self._extend(step)
+            except NoSpace:
+                if step == needed:
+                    raise
+                self._extend(needed)
         now_s = self._catalog.clock.monotonic_s()
         if now_s - self._touched_s > TOUCH_S:
             self._catalog.holders.touch()
@@ -299,6 +302,11 @@ class _Watch:
             self._touched_s = now_s
         if self._incoming.on_progress is not None:
             self._incoming.on_progress(total)
+
+    def _extend(self, more_bytes: int) -> None:
+        request = replace(self._incoming.request, size_bytes=more_bytes, pool=self._prepared.object_store_id)
+        self._catalog.writes.extend(self._prepared, more_bytes, request, self._pools.decide())
+        self._reserved += more_bytes
 
     def settle(self, size_bytes: int) -> None:
         """One blob of several is done."""
