@@ -54,6 +54,10 @@ class Lab:
         captured = self._capsys.readouterr()
         return Answer(code, captured.out, captured.err)
 
+    def begin(self) -> None:
+        """Make the catalog, as a first look at the pools does."""
+        assert self.call("pools").code == 0
+
     def json(self, *arguments: str | Path) -> Any:
         """The JSON answer of a call that must succeed and say nothing on stderr."""
         answer = self.call(*arguments, "--json")

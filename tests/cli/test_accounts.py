@@ -44,6 +44,7 @@ def test_user_add_with_a_password(lab: Lab):
 
 @pytest.mark.parametrize("stdin", [b"", b"\n", b"short\n"])
 def test_user_add_refuses_bad_passwords(lab: Lab, stdin):
+    lab.begin()
     answer = lab.program("user", "add", ALICE, "--password-stdin", stdin=stdin)
     assert answer.code == 2
     assert lab.json("user", "ls") == []
@@ -56,6 +57,7 @@ def test_user_add_twice_is_a_conflict(lab: Lab):
 
 
 def test_user_ls(lab: Lab):
+    lab.begin()
     assert "holdfast user add" in lab.call("user", "ls").out
     lab.json("user", "add", ALICE, "--admin")
     lab.json("user", "add", "bob@example.org")
@@ -102,6 +104,7 @@ def test_token_new(lab: Lab):
 
 
 def test_token_new_for_nobody(lab: Lab):
+    lab.begin()
     assert lab.call("token", "new", ALICE).code == 3
     lab.json("user", "add", ALICE)
     assert lab.call("token", "new", ALICE, "--expires", "soon").code == 2

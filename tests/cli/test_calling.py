@@ -31,9 +31,9 @@ def test_config_and_state_before_and_after_the_command(lab: Lab):
     for arguments in (("--config", config, "ls"), ("ls", "--config", config)):
         assert [shape["id"] for shape in lab.json(*arguments)] == [1]
     for arguments in (
-        ("--config", config, "--state", state, "ls"),
-        ("--config", config, "ls", "--state", state),
-        ("pool", "--state", state, "show", "newdata", "--config", config),
+        ("--config", config, "--state", state, "pools"),
+        ("--config", config, "pools", "--state", state),
+        ("user", "--state", state, "add", "alice@example.org", "--config", config),
     ):
         assert lab.call(*arguments).code == 0
         assert (state / "catalog.sqlite").exists()
@@ -54,18 +54,70 @@ def test_the_environment_says_where(lab: Lab):
     )
     assert [shape["id"] for shape in json.loads(done.stdout)] == [1]
     environment["HOLDFAST_STATE"] = str(lab.home / "other")
+    assert lab.program("pools", environment=environment).code == 0
     assert lab.program("ls", "--json", environment=environment).json == []
 
 
-def test_state_means_a_folder_or_a_state(lab: Lab):
+def test_behind_ls_state_is_a_state_and_before_it_the_directory(lab: Lab):
     lab.put("reads.fastq")
     lab.json("rm", "1")
     assert len(lab.json("ls", "--state", "deleted")) == 1
-    assert lab.json("ls", "--state", lab.home / "other") == []
-    assert lab.json("ls", "--state", "deleted", "--state", lab.home / "other") == []
+    lab.json("--state", lab.home / "other", "pools")
+    assert lab.json("--state", lab.home / "other", "ls", "--state", "deleted") == []
     answer = lab.call("ls", "--state", "delted")
     assert answer.code == 2
     assert "deleted" in answer.err
+    answer = lab.call("ls", "--state", lab.home / "other")
+    assert answer.code == 2
+    assert f"holdfast --state {lab.home / 'other'} ls" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (("--state", "deleted", "ls"), "holdfast ls --state deleted"),
+        (("--state", "ok", "check"), "holdfast ls --state ok or holdfast jobs --state ok"),
+        (("pools", "--state", "draining"), "holdfast pool set ID --state draining"),
+        (("pool", "--state", "read-only", "set", "newdata"), "holdfast pool set ID --state read-only"),
+        (("put", "here.txt", "--state", "paused"), "holdfast ops --state paused"),
+    ],
+)
+def test_a_state_is_not_taken_for_the_state_directory(lab: Lab, arguments, instead):
+    lab.put("reads.fastq")
+    lab.file("here.txt")
+    before = sorted(os.listdir(lab.home))
+    answer = lab.call(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert instead in answer.err
+    assert sorted(os.listdir(lab.home)) == before
+    assert lab.json("--state", "./ok", "pools"), "a path is a path"
+    assert lab.json("--state", "ok", "pools"), "and so is the name of a folder that is there"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls",), ("show", "1"), ("path", "1"), ("get", "1"), ("explain", "1"), ("explain", "--put", "1"),
+        ("rm", "1"), ("pool", "show", "newdata"), ("ops",), ("op", "show", "1"), ("jobs",), ("job", "show", "1"),
+        ("user", "ls"), ("scrub",), ("reap",),
+    ],
+)  # fmt: skip
+def test_what_only_looks_makes_no_catalog(lab: Lab, arguments):
+    for where in ("state", "typo"):
+        answer = lab.call("--state", where, *arguments)
+        assert (answer.code, answer.out) == (2, "")
+        assert f"there is no catalog in {lab.home / where} yet" in answer.err
+        assert "holdfast check" in answer.err
+    assert os.listdir(lab.home) == ["holdfast.yml"]
+
+
+@pytest.mark.parametrize("arguments", [("pools",), ("check",), ("reconcile",), ("run", "true")])
+def test_what_may_be_the_first_makes_one(lab: Lab, arguments):
+    lab.home.joinpath("data").mkdir()
+    lab.home.joinpath("data2").mkdir()
+    assert lab.call(*arguments).code == 0
+    assert (lab.home / "state/catalog.sqlite").exists()
+    assert lab.json("ls") == []
 
 
 def test_without_a_document_it_says_how_to_get_one(lab: Lab):
@@ -96,6 +148,7 @@ def test_get_and_replace_show_progress_too(lab: Lab):
 
 
 def test_an_error_with_json_is_a_problem_on_stderr(lab: Lab):
+    lab.begin()
     for arguments in (("show", "9", "--json"), ("--json", "show", "9")):
         answer = lab.call(*arguments)
         assert (answer.code, answer.out) == (3, "")
@@ -226,6 +279,37 @@ def test_a_damaged_catalog_is_not_taken_for_an_empty_one(lab: Lab):
     answer = lab.call("ls")
     assert (answer.code, answer.out) == (6, "")
     assert "damaged" in answer.err
+
+
+# -- streams that are closed, and Ctrl-C at once ------------------------------------------------------------
+
+
+def closed(lab: Lab, arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of a call in a shell, with whatever the shell does to the streams."""
+    program = " ".join(lab.command())
+    done = subprocess.run(
+        ["sh", "-c", f"{program} {arguments}"], cwd=lab.home, env=ENVIRONMENT, stderr=subprocess.PIPE, check=False
+    )
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", ["ls >&-", "ls --json >&-", "--help >&-", "ls <&- >&-", "show 1 >&- 2>&-"])
+def test_closed_streams_are_no_bug(lab: Lab, arguments):
+    lab.put("reads.fastq")
+    assert closed(lab, arguments) == (0, "")
+    assert closed(lab, "show 9 2>&- >&-") == (3, "")
+    assert lab.json("show", "1")["name"] == "reads.fastq", "nothing was written over the catalog"
+
+
+def test_bytes_are_not_sent_to_a_closed_stream(lab: Lab):
+    lab.put("reads.fastq")
+    assert closed(lab, "get 1 -o - >&-") == (2, "holdfast: standard output is closed; give -o PATH\n")
+
+
+def test_ctrl_c_while_it_is_still_loading(lab: Lab):
+    lab.file("typer.py", "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n")
+    answer = lab.program("ls", environment={"PYTHONPATH": str(lab.home)})
+    assert (answer.code, answer.out, answer.err) == (130, "", "holdfast: interrupted\n")
 
 
 # -- terminals and pipes ------------------------------------------------------------------------------------

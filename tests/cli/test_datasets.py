@@ -121,6 +121,7 @@ def test_ls_filters(lab: Lab):
 
 
 def test_ls_of_nothing_says_what_to_do(lab: Lab):
+    lab.begin()
     assert "holdfast put" in lab.call("ls").out
     assert lab.json("ls") == []
 
@@ -144,6 +145,7 @@ def test_show_tells_everything(lab: Lab):
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["show", "path", "get", "explain", "rm", "restore"])
 def test_a_dataset_that_is_none(lab: Lab, command, dataset, code):
+    lab.begin()
     answer = lab.call(command, dataset)
     assert answer.code == code, answer.err
     assert answer.err.count("\n") == 1
@@ -151,6 +153,7 @@ def test_a_dataset_that_is_none(lab: Lab, command, dataset, code):
 
 
 def test_a_negative_id_behind_two_dashes(lab: Lab):
+    lab.begin()
     answer = lab.call("show", "--", "-1")
     assert answer.code == 2
     assert "ids go from 1" in answer.err
@@ -163,6 +166,7 @@ def test_path_is_where_the_bytes_are(lab: Lab):
 
 
 def test_data_that_was_there_before_is_found(lab: Lab):
+    lab.begin()
     (lab.home / "data/000").mkdir(parents=True)
     (lab.home / "data/000/dataset_7.dat").write_bytes(b"old")
     shape = lab.json("show", "7")
@@ -309,6 +313,7 @@ def test_explain_a_dataset(lab: Lab):
 
 
 def test_explain_a_put_that_would_be(lab: Lab):
+    lab.begin()
     assert lab.json("explain", "--put", "1KiB")["object_store_id"] == "newdata"
     lab.json("pool", "set", "newdata", "--state", "read-only")
     shape = lab.json("explain", "--put", "1 KiB", "--user", "alice@example.org")

@@ -100,6 +100,7 @@ def alive(pid: int) -> bool:
 
 
 def test_jobs_lists_and_filters(lab: Lab):
+    lab.begin()
     assert "holdfast run" in lab.call("jobs").out
     lab.program("run", "--user", "alice@example.org", "--", "true")
     lab.program("run", "--", "false")

@@ -101,6 +101,7 @@ def test_a_dry_run_is_a_plan(lab: Lab):
 
 
 def test_operations_in_the_list(lab: Lab):
+    lab.begin()
     assert "holdfast scrub" in lab.call("ops").out
     lab.json("scrub")
     lab.json("reconcile")
@@ -157,6 +158,7 @@ def test_an_interrupted_scrub_goes_on_where_it_was(lab: Lab):
     ],
 )
 def test_refused(lab: Lab, arguments, code):
+    lab.begin()
     answer = lab.call(*arguments)
     assert (answer.code, answer.out) == (code, "")
     assert json.loads(lab.call(*arguments, "--json").err)["exit_code"] == code

@@ -185,6 +185,7 @@ def test_pools_shows_what_lies_where(lab: Lab):
 
 
 def test_pool_set_holds_for_the_next_put(lab: Lab):
+    lab.begin()
     assert lab.json("pool", "set", "newdata", "--state", "read-only")["state"] == "read-only"
     assert lab.put("reads.fastq")["object_store_id"] == "olddata"
     assert "read-only" in lab.call("explain", "1").out
@@ -204,6 +205,7 @@ def test_pool_set_holds_for_the_next_put(lab: Lab):
     ],
 )
 def test_pool_refuses(lab: Lab, arguments, code):
+    lab.begin()
     answer = lab.call("pool", *arguments)
     assert (answer.code, answer.out) == (code, "")
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from holdfast.cli import progress, render
+from holdfast.cli import progress, render, words
+from holdfast.cli.failure import UsageError
 
 if TYPE_CHECKING:
     from holdfast.config.document import HoldfastConfig
@@ -106,6 +107,8 @@ class Invocation:
     @classmethod
     def of(cls, shared: Shared) -> Invocation:
         """The options, then the environment."""
+        if shared.state is not None:
+            words.state_dir(shared.state)
         return cls(
             shared.config or os.environ.get(CONFIG_VARIABLE) or None,
             shared.state or os.environ.get(STATE_VARIABLE) or None,
@@ -117,10 +120,23 @@ class Invocation:
 
     @contextmanager
     def hold(self) -> Iterator[Hold]:
-        """The hold of the document, open until the block ends."""
-        import holdfast
+        """The hold of the document, open until the block ends. Makes no catalog where there is none yet."""
+        from holdfast.catalog.catalog import SQLITE_FILE
+        from holdfast.config.build import open_hold
 
-        with holdfast.open(self.config_path, state=self.state_dir) as hold:
+        config = self.read_config()
+        if config.catalog_url is None and not (config.state_dir / SQLITE_FILE).exists():
+            message = f"there is no catalog in {config.state_dir} yet; begin with holdfast check (or put, serve)"
+            raise UsageError(f"{message}, or say where it is: holdfast --state DIR ...")
+        with open_hold(config) as hold:
+            yield hold
+
+    @contextmanager
+    def hold_or_begin(self) -> Iterator[Hold]:
+        """The same, for commands that may be the first: the state directory and the catalog are made."""
+        from holdfast.config.build import open_hold
+
+        with open_hold(self.read_config()) as hold:
             yield hold
 
     def read_config(self) -> HoldfastConfig:
@@ -130,10 +146,6 @@ class Invocation:
         given = None if self.config_path is None else Path(self.config_path)
         state = None if self.state_dir is None else Path(self.state_dir)
         return read_document(find_document(given, os.environ, Path.cwd()), environ=os.environ, state=state)
-
-    def in_state(self, state_dir: str | None) -> Invocation:
-        """The same with another state directory, where one is given."""
-        return self if state_dir is None else replace(self, state_dir=state_dir)
 
     def at(self, config_path: str, state_dir: str) -> Invocation:
         """The same over another document."""

@@ -1,4 +1,6 @@
-"""The entry point: parses, runs one command, and turns whatever happens into an exit code."""
+"""The entry point. It imports next to nothing, so that Ctrl-C is answered while the rest is being loaded, and
+takes care that descriptors 0, 1 and 2 are open: what is opened next must not become standard output.
+"""
 
 from __future__ import annotations
 
@@ -6,54 +8,27 @@ import os
 import sys
 from collections.abc import Sequence
 
-from typer import Exit
-
-from holdfast.cli import failure
-from holdfast.cli.parsing import PROGRAM, build_root
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. Prints errors; raises nothing but SystemExit."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(given or ["--help"])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
-        return failure.EXIT_PIPE_CLOSED
-    return code
+        _open_what_is_closed()
+        from holdfast.cli.ending import run
+
+        return run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("holdfast: interrupted\n")
+        return EXIT_INTERRUPTED
 
 
-def _run(arguments: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
-    try:
-        root = build_root()
-        with root.make_context(PROGRAM, list(arguments)) as context:  # root.main has endings of its own
-            code = root.invoke(context)
-    except BrokenPipeError:
-        raise
-    except Exit as early:
-        return failure.exit_code_of(early)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line: it becomes an exit code
-        failure.trace_if_asked(error, sys.stderr)
-        found = failure.failure_of(error)
-        failure.report(found, sys.stderr, as_json=_wants_json(arguments))
-        return found.exit_code
-    return code if isinstance(code, int) else 0
-
-
-def _wants_json(arguments: list[str]) -> bool:
-    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "--json" in own
-
-
-def _forget_stdout() -> None:
-    """The reader is gone: what is still buffered goes nowhere, and Python's own last flush stays quiet."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _open_what_is_closed() -> None:
+    """A stream that the caller closed (`>&-`) leads nowhere. It gets the lowest free descriptor: its own."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 if __name__ == "__main__":

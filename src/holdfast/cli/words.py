@@ -91,19 +91,37 @@ def byte_range(text: str, total_bytes: int) -> tuple[int, int]:
 S = TypeVar("S", bound=str)
 
 
-def state_or_folder(texts: Sequence[str], states: Sequence[S], command: str) -> tuple[S | None, str | None]:
-    """`--state` where it means two things: one of the states, or the state directory. Returns both."""
-    state: S | None = None
-    folder: str | None = None
-    for text in texts:
-        if text in states:
-            state = states[states.index(text)]
-        elif "/" in text or (text and Path(text).is_dir()):
-            folder = text
-        else:
-            one_of = ", ".join(states)
-            raise UsageError(f"--state {text}: {command} knows {one_of} (the state directory is a path)")
-    return state, folder
+def state_word(text: str | None, states: Sequence[S], command: str) -> S | None:
+    """`--state` behind a command that asks for a state: one of the words, never the state directory."""
+    if text is None:
+        return None
+    if text in states:
+        return states[states.index(text)]
+    name = command.removeprefix("holdfast ")
+    message = f"--state {text}: {command} knows {', '.join(states)}"
+    if "/" in text or (text and Path(text).is_dir()):
+        message += f"; the state directory stands before the command: holdfast --state {text} {name}"
+    raise UsageError(message)
+
+
+def state_dir(text: str) -> str:
+    """`--state` where it is the state directory. Refuses the words that are states, unless there is such a folder."""
+    from holdfast.catalog.base import DATASET_STATES, POOL_STATES
+    from holdfast.catalog.jobs import JOB_STATES
+    from holdfast.catalog.operations import OPERATION_STATES
+
+    asked_by = {
+        "ls": DATASET_STATES,
+        "jobs": JOB_STATES,
+        "ops": OPERATION_STATES,
+        "pool set ID": POOL_STATES,
+    }
+    who = [command for command, states in asked_by.items() if text in states]
+    if who and not Path(text).is_dir():
+        lines = " or ".join(f"holdfast {command} --state {text}" for command in who)
+        message = f"--state {text}: here it is the state directory, and there is none called {text}"
+        raise UsageError(f"{message}; for the state write {lines}, for the directory --state ./{text}")
+    return text
 
 
 def local_name(name: str, dataset_id: int) -> str:

@@ -39,7 +39,7 @@ def user_add(
     Without a password it prints a link that signs in once, within a day.
     """
     password = _read_password() if password_stdin else None
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         accounts = accounts_of(hold)
         account = accounts.create(email, password=password, is_admin=admin)
         link = None if password is not None else sign_in_link(hold, accounts, account.email)

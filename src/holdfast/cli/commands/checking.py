@@ -22,7 +22,7 @@ def check(call: Invocation) -> int:
     file relies on. Then writes, reads back and deletes a probe in each pool. Ends with 2 if the document
     cannot be used, with 6 if a pool cannot.
     """
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         checks = hold.check_pools()
         said = {f"pool {found.object_store_id}" for found in checks if found.severity != "ok"}
         odd = [warning for warning in hold.warnings if warning.where not in said]

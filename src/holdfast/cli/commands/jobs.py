@@ -50,7 +50,7 @@ def run(
     command ends with 0. Shows what the command prints, and ends with its exit code. Ctrl-C stops the job.
     With --json what the command prints goes to stderr.
     """
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         jobs = _jobs(hold)
         job = jobs.submit(program, inputs=inputs or [], outputs=outputs or [], owner=words.owner(user), pool=pool)
         if detach:
@@ -110,10 +110,8 @@ def jobs(
     *,
     user: Annotated[str | None, typer.Option("--user", metavar="EMAIL", help="Only this owner's.")] = None,
     state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state", metavar="STATE", help="Only queued, running, ok, failed, cancelled or lost ones; or DIR."
-        ),
+        str | None,
+        typer.Option("--state", metavar="STATE", help="Only queued, running, ok, failed, cancelled or lost ones."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
     after: Annotated[
@@ -123,8 +121,8 @@ def jobs(
     """List jobs, newest first."""
     from holdfast.catalog.jobs import JOB_STATES
 
-    wanted, folder = words.state_or_folder(state or [], JOB_STATES, "holdfast jobs")
-    with call.in_state(folder).hold() as hold:
+    wanted = words.state_word(state, JOB_STATES, "holdfast jobs")
+    with call.hold() as hold:
         every = _jobs(hold)
         found = every.list(owner=words.owner(user), state=wanted, limit=limit, after=after)
         now_us = hold.clock.now_us()

@@ -31,8 +31,8 @@ def ls(
     pool: Annotated[str | None, typer.Option("--pool", metavar="ID", help="Only those in this pool.")] = None,
     user: Annotated[str | None, typer.Option("--user", metavar="EMAIL", help="Only this owner's.")] = None,
     state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="STATE", help="Only new, ok, error, deleted or purged ones; or DIR."),
+        str | None,
+        typer.Option("--state", metavar="STATE", help="Only new, ok, error, deleted or purged ones."),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only with this in the name.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
@@ -46,8 +46,7 @@ def ls(
     """
     from holdfast.catalog.base import DATASET_STATES, Filter
 
-    wanted_state, folder = words.state_or_folder(state or [], DATASET_STATES, "holdfast ls")
-    call = call.in_state(folder)
+    wanted_state = words.state_word(state, DATASET_STATES, "holdfast ls")
     with call.hold() as hold:
         wanted = Filter(pool=pool, owner=words.owner(user), state=wanted_state, name_has=name, limit=limit, after=after)
         found = hold.datasets(wanted)
@@ -178,6 +177,8 @@ def get(
         raise UsageError("-o names no file; give a path, a folder, or - for standard output")
     if output == STDOUT and call.as_json:
         raise UsageError("the bytes and --json cannot both go to standard output; give -o PATH")
+    if output == STDOUT and sys.__stdout__ is None:
+        raise UsageError("standard output is closed; give -o PATH")
     from holdfast.blobs import ByteRange
 
     with call.hold() as hold:

@@ -104,7 +104,7 @@ def _asked(pool: str | None, limit_rate: str | None, concurrency: int | None) ->
 def _operate(call: Invocation, kind: str, parameters: dict[str, Any], *, dry_run: bool, detach: bool) -> int:
     if dry_run and detach:
         raise UsageError("--dry-run begins nothing that could be detached; give one of the two")
-    with call.hold() as hold:
+    with call.hold_or_begin() if kind == "reconcile" else call.hold() as hold:
         if parameters.get("pool") is not None:
             hold.poolset.configured(parameters["pool"])
         operations = operations_of(hold)

@@ -31,8 +31,8 @@ def ops(
     call: Invocation,
     *,
     state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="STATE", help="Only running, paused, done, failed or cancelled ones; or DIR."),
+        str | None,
+        typer.Option("--state", metavar="STATE", help="Only running, paused, done, failed or cancelled ones."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
     after: Annotated[
@@ -42,8 +42,8 @@ def ops(
     """List operations, newest first."""
     from holdfast.catalog.operations import OPERATION_STATES
 
-    wanted, folder = words.state_or_folder(state or [], OPERATION_STATES, "holdfast ops")
-    with call.in_state(folder).hold() as hold:
+    wanted = words.state_word(state, OPERATION_STATES, "holdfast ops")
+    with call.hold() as hold:
         operations = operations_of(hold)
         shapes = [operations.to_json(row) for row in operations.list(state=wanted, limit=limit, after=after)]
         now_us = hold.clock.now_us()

@@ -21,7 +21,7 @@ PoolArgument = Annotated[str, typer.Argument(metavar="ID", help="The pool's obje
 @command(example="holdfast pools")
 def pools(call: Invocation) -> None:
     """List pools with what they hold and what is free."""
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         found = hold.pools()
         call.answer([info.to_json() for info in found], _table(found))
 
@@ -64,8 +64,8 @@ def pool_set(
     call: Invocation,
     pool: PoolArgument,
     state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="STATE", help="active, read-only, draining or offline; or the state DIR."),
+        str | None,
+        typer.Option("--state", metavar="STATE", help="active, read-only, draining or offline."),
     ] = None,
 ) -> None:
     """Set a pool's state.
@@ -74,10 +74,9 @@ def pool_set(
     """
     from holdfast.catalog.base import POOL_STATES
 
-    wanted, folder = words.state_or_folder(state or [], POOL_STATES, "holdfast pool set")
+    wanted = words.state_word(state, POOL_STATES, "holdfast pool set")
     if wanted is None:
         raise UsageError(f"say what it is to be: holdfast pool set {pool} --state {'|'.join(POOL_STATES)}")
-    call = call.in_state(folder)
     with call.hold() as hold:
         hold.set_pool_state(pool, wanted, actor=ACTOR)
         _answer(call, hold, pool)

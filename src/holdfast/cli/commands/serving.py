@@ -58,7 +58,7 @@ def serve(
     server = call.read_config().server
 
     def ready(address: str) -> None:
-        with call.hold() as hold:
+        with call.hold_or_begin() as hold:
             has_accounts = accounts_of(hold).has_any()
         hint = [] if has_accounts else ["Nobody can sign in yet. In another terminal: holdfast user add EMAIL --admin"]
         _tell(call, {"address": address, "pid": os.getpid()}, f"Holdfast serves at {address}", *hint)
@@ -81,7 +81,7 @@ def _serve_demo(call: Invocation, folder: Path, host: str | None, port: int | No
             raise UsageError(f"{option} is for your own document; --demo has one of its own (--demo-dir moves it)")
     demo = demonstration.prepare(folder)
     call = call.at(str(demo.document), str(demo.state_dir))
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         login = demonstration.furnish(hold, demo)
         link = accounts_of(hold).new_link(login.email)
     host = host or "127.0.0.1"
@@ -140,7 +140,7 @@ def worker(call: Invocation) -> None:
     _log_to_stderr()
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    with call.hold() as hold:
+    with call.hold_or_begin() as hold:
         [service] = _services(hold)
         service.start()
         try:

@@ -60,7 +60,7 @@ def put(
     labels, owner = words.labels(label or []), words.owner(user)
     total_bytes = _total_bytes([*files, *([extra_files] if extra_files else [])])
     title = _title(files)
-    with call.hold() as hold, call.progress(title, total_bytes) as progress:
+    with call.hold_or_begin() as hold, call.progress(title, total_bytes) as progress:
         if one:
             dataset = hold.put(
                 _source(files[0]),
