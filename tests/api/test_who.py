@@ -227,9 +227,9 @@ def test_unknown_accounts_take_as_long_as_known_ones(served: Served):
     def fastest(email: str) -> float:
         times = []
         for _ in range(7):
-            begin = time.perf_counter()
+            begin = time.thread_time()  # of this thread alone: the machine may be busy
             served.accounts.check_password(email, "wrong password")
-            times.append(time.perf_counter() - begin)
+            times.append(time.thread_time() - begin)
         return min(times)
 
     known, unknown, nonsense = fastest(ALICE), fastest("nobody@example.org"), fastest("no address")

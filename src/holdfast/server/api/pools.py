@@ -39,14 +39,14 @@ def change_pool(request: Request, object_store_id: str, wanted: shapes.PoolChang
 @router.get("/explain", responses={200: {"model": list[shapes.Verdict]}})
 def explain(
     request: Request,
-    size: Annotated[int, Query(ge=0, le=2**63 - 1, description="bytes")] = 0,
+    size_bytes: Annotated[int, Query(alias="size", ge=0, le=2**63 - 1, description="bytes")] = 0,
     pool: Annotated[str | None, Query(max_length=255)] = None,
     preferred: Annotated[str | None, Query(max_length=255)] = None,
 ) -> Response:
     """Where a dataset of that size would go now: every pool, with its reason; the chosen one first."""
     account = require_user(request)
     choices = hold_of(request).explain_put(
-        size, owner=account.email, pool=pool, preferred=preferred or account.preferred_pool
+        size_bytes, owner=account.email, pool=pool, preferred=preferred or account.preferred_pool
     )
     return JSONResponse(
         [
