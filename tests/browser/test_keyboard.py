@@ -19,6 +19,7 @@ FOCUSED = """() => {
 
 def tab_to(page: Page, name: str, *, most: int = 60) -> None:
     """Press Tab until what is called so has the focus; everything on the way must show that it has it."""
+    page.wait_for_load_state()
     for _ in range(most):
         page.keyboard.press("Tab")
         focused = page.evaluate(FOCUSED)
@@ -39,6 +40,7 @@ def test_a_day_without_a_mouse(lab: Laboratory, new_page: NewPage, tmp_path: Pat
     page.keyboard.type(ADMIN_PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url("**/datasets")
+    expect(page.get_by_role("button", name="Upload files")).to_be_visible()
 
     page.keyboard.press("Tab")
     assert page.evaluate(FOCUSED)["name"] == "Skip to content"

@@ -262,6 +262,7 @@
   });
 
   // ---- other pages while something is on its way: only their content is exchanged, so that uploads go on
+  let shown = location.pathname + location.search;
   const active = () => uploads.some((upload) => ["sending", "queued", "waiting"].includes(upload.state));
   async function go(url, options) {
     let text, response;
@@ -277,7 +278,9 @@
     document.title = page.title;
     for (const part of [".top", "#main"]) one(part).replaceWith(document.adoptNode(one(part, page)));
     document.documentElement.dataset.theme = page.documentElement.dataset.theme ?? "";
-    if (response.url !== location.href) history.pushState({}, "", response.url);
+    history.replaceState({ ...history.state, soft: true }, "");
+    if (response.url !== location.href) history.pushState({ soft: true }, "", response.url);
+    shown = location.pathname + location.search;
     window.htmx?.process(one("#main"));
     wire();
     draw();
@@ -298,7 +301,9 @@
     const fields = new URLSearchParams(new FormData(form, event.submitter));
     form.method === "get" ? go(form.action + "?" + fields) : go(form.action, { method: "POST", body: fields });
   });
-  addEventListener("popstate", () => (active() ? go(location.href) : location.reload()));
+  addEventListener("popstate", (event) => {
+    if (event.state?.soft && location.pathname + location.search !== shown) active() ? go(location.href) : location.reload();
+  });
   addEventListener("beforeunload", (event) => active() && event.preventDefault());
   addEventListener("online", () => { for (const upload of uploads) upload.again = 0; pump(); });
   setInterval(() => { uploads.forEach((upload) => upload.state === "waiting" && fill(upload)); pump(); }, 1000);
