@@ -365,6 +365,17 @@ def test_a_lost_connection_that_nobody_noticed_gives_way(served: Served, alice: 
     lost.close()
 
 
+def test_a_silent_piece_keeps_what_came(tmp_path: Path):
+    with make_hold(tmp_path) as hold, running(hold, tmp_path, ServerSettings(piece_idle_s=0.4)) as served:
+        add_people(served)
+        with served.client(ALICE) as client:
+            upload = announce(client, 100)
+            with begin_piece(served, upload, 0, 100, b"x" * 40) as silent:
+                assert status_of(silent) == 408
+            assert offset_of(client, upload) == 40
+            assert patch(client, upload, 40, b"y" * 60).status_code == 204
+
+
 def test_there_is_room_or_it_is_refused_at_once(tmp_path: Path):
     with make_hold(tmp_path, pool=", capacity: 10 MiB") as hold, running(hold, tmp_path) as served:
         add_people(served)
@@ -469,6 +480,21 @@ def test_a_spool_that_vanished_is_said_to_be_gone(served: Served, alice: httpx.C
     assert alice.head(upload, headers=TUS).status_code == 410
     assert patch(alice, upload, 0, b"1234567890").status_code == 410
     assert alice.delete(upload, headers=TUS).status_code == 204
+
+
+def test_a_folder_that_is_away_is_not_an_upload_that_is_gone(served: Served, alice: httpx.Client):
+    upload = announce(alice, 10)
+    patch(alice, upload, 0, b"12345")
+    folder = served.folder / "state" / "uploads"
+    folder.rename(folder.with_name("elsewhere"))
+    for answer in (alice.head(upload, headers=TUS), patch(alice, upload, 5, b"67890")):
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+    assert alice.delete(upload, headers=TUS).status_code == 503
+    folder.with_name("elsewhere").rename(folder)
+    assert offset_of(alice, upload) == 5
+    made = patch(alice, upload, 5, b"67890").headers["holdfast-dataset"]
+    assert alice.get(f"/api/datasets/{made}/content").content == b"1234567890"
 
 
 def test_a_crash_between_storing_and_recording_makes_no_second_dataset(served: Served, alice: httpx.Client):

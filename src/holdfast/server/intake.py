@@ -49,8 +49,13 @@ def declared_bytes(request: Request) -> int | None:
     return int(header)
 
 
-async def take_in(request: Request, work: Callable[[Inflow], R], *, extra_bytes: int = 0) -> R:
-    """Run `work` in a thread, with this request's body as a stream. 413 and 503 come before the body."""
+async def take_in(
+    request: Request, work: Callable[[Inflow], R], *, extra_bytes: int = 0, idle_s: float | None = None
+) -> R:
+    """Run `work` in a thread, with this request's body as a stream. 413 and 503 come before the body.
+
+    `extra_bytes` is what the body may have beyond the limit for uploads, `idle_s` how long it may be silent.
+    """
     house = house_of(request)
     size_bytes = declared_bytes(request)
     most = house.settings.upload_bytes_max
@@ -64,7 +69,7 @@ async def take_in(request: Request, work: Callable[[Inflow], R], *, extra_bytes:
         request.receive,
         house.intakes,
         size_bytes=size_bytes,
-        idle_s=house.settings.body_idle_s,
+        idle_s=house.settings.body_idle_s if idle_s is None else idle_s,
         bytes_max=None if most is None else most + extra_bytes,
     )
     visit_of(request).inflow = inflow

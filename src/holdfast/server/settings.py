@@ -17,7 +17,8 @@ class ServerSettings:
     `public_url` is the address that people type; with it, cookies are `Secure` where it says https, and forms
     are accepted from it. `trusted_proxies` are the addresses whose `X-Forwarded-*` headers are believed
     (none by default). `allowed_hosts` refuses requests for any other name. `x_accel_prefix` maps a pool to
-    nginx's internal location of its folder. `calls_at_once` bounds the threads for calls into the hold,
+    nginx's internal location of its folder. `body_idle_s` is how long a body may be
+    silent, `piece_idle_s` one that can be resumed. `calls_at_once` bounds the threads for calls into the hold,
     `blocks_at_once` those that read blocks of downloads, `uploads_at_once` the uploads that are taken in.
     """
 
@@ -32,7 +33,7 @@ class ServerSettings:
     upload_lasts_s: int = 7 * 86_400
     uploads_per_owner_max: int = 1000
     body_idle_s: float = 60.0
-    form_fields_bytes_max: int = MIB
+    piece_idle_s: float = 20.0
     json_bytes_max: int = MIB
     calls_at_once: int = 40
     blocks_at_once: int = 16

@@ -31,7 +31,7 @@ from holdfast.server.problem import HttpProblem, NotFoundHere
 from holdfast.server.settings import ServerSettings
 
 FOLDER = "uploads"
-REAPED_AT_ONCE = 100
+REAPED_AT_ONCE = 1000
 SETTLES_S = 1.0  # how long a finished upload may take to be recorded after its file was renamed
 
 
@@ -108,7 +108,9 @@ class Uploads:
                 spool.create(upload)
             except StoreError as error:
                 self.ledger.remove(upload.id)
-                failure = error
+                if isinstance(error, NoSpace):
+                    raise
+                failure = error  # nobody may write beside the blobs: gather elsewhere, copy in the end
                 continue
             return upload
         raise failure or NoSpace("there is no folder for uploads", operation="upload")

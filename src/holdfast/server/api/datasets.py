@@ -64,7 +64,8 @@ def list_datasets(
             name_has=search.name, limit=limit, after=after,
         )
     )  # fmt: skip
-    return page(request, [hold.to_json(one) for one in found], limit, found[-1].id if found else None)
+    unavailable = hold.unavailable()
+    return page(request, [hold.to_json(one, unavailable) for one in found], limit, found[-1].id if found else None)
 
 
 @router.post(

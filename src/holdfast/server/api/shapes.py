@@ -48,7 +48,8 @@ class Verdict(BaseModel):
 
 
 class Dataset(BaseModel):
-    """A dataset. `full_path` is null where its pool has no local file."""
+    """A dataset. `full_path` is null where its pool has no local file; `available` is false while none of its
+    replicas can be read."""
 
     id: int
     uuid: str
@@ -63,6 +64,8 @@ class Dataset(BaseModel):
     deleted: str | None = None
     object_store_id: str | None
     full_path: str | None
+    available: bool = True
+    unavailable_because: str | None = None
     origin: str | None = None
     job_id: int | None = None
     note: str | None = None

@@ -86,7 +86,7 @@ class UploadDesk:
             return self.uploads.take_piece(upload, announced, stream, lambda: loop.call_soon_threadsafe(enter))
 
         try:
-            return await take_in(request, work)
+            return await take_in(request, work, idle_s=house_of(request).settings.piece_idle_s)
         finally:
             if mine and self._busy.get(upload.id) is mine[0]:
                 del self._busy[upload.id]
