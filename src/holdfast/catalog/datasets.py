@@ -11,6 +11,7 @@ from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Replica, Row
 from holdfast.catalog.database import Cursor, Database, Statement, any_of
 from holdfast.keys import Key
+from holdfast.layout import ID_MAX
 
 LIST_MAX = 1000
 _DATASET, _REPLICA, _DECISION, _EXTRA = schema.dataset, schema.replica, schema.decision, schema.extra_file
@@ -114,8 +115,11 @@ class DatasetLedger:
 
     def page(self, which: Filter) -> list[Dataset]:
         """One page, newest first unless asked otherwise. Two queries, whatever the number of datasets."""
+        if not all(map(_is_storable, (which.pool, which.owner, which.state, which.name_has))):
+            return []
+        after = None if which.after is None else max(-ID_MAX, min(which.after, ID_MAX))
         given: dict[str, object] = {
-            "pool": which.pool, "owner": which.owner, "state": which.state, "after": which.after,
+            "pool": which.pool, "owner": which.owner, "state": which.state, "after": after,
             "name_has": None if which.name_has is None else f"%{_like(which.name_has)}%",
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
@@ -127,7 +131,7 @@ class DatasetLedger:
         with self._db.read() as cursor:
             rows = statement.all(cursor, given)
             replicas = self._replicas_of(cursor, [row[0] for row in rows])
-        return [_one(row, tuple(replicas.get(row[0], ())), None) for row in rows]
+        return [_one(row, tuple(replicas.get(row[0], ())), row[-1]) for row in rows]
 
     def by_keys(self, object_store_id: str, after: str, last: str | None) -> list[tuple[int, Replica]]:
         """(dataset id, replica) recorded in a pool under keys behind `after`, up to and with `last`."""
@@ -200,7 +204,21 @@ def _listing(asked: frozenset[str]) -> Select[Any]:
     if "state" not in asked:
         wanted.append(_DATASET.c.hidden == 0)
     order = _DATASET.c.id if upwards else _DATASET.c.id.desc()
-    return select(*_DATASET_COLUMNS).where(and_(*wanted)).order_by(order).limit(bindparam("limit", type_=schema.Whole))
+    return (
+        select(*_DATASET_COLUMNS, _DECISION.c.choices)
+        .select_from(_DATASET.outerjoin(_DECISION, _DECISION.c.dataset_id == _DATASET.c.id))
+        .where(and_(*wanted))
+        .order_by(order)
+        .limit(bindparam("limit", type_=schema.Whole))
+    )
+
+
+def _is_storable(text: str | None) -> bool:
+    """Whether this could be a text in a catalog."""
+    try:
+        return text is None or b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def fold_name(name: str) -> str:

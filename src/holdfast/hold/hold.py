@@ -31,10 +31,10 @@ from holdfast.catalog.base import (
 )
 from holdfast.catalog.catalog import Catalog, Totals
 from holdfast.errors import Conflict, HoldfastError, InvalidKey, NotFound, Problem
-from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of
+from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of, file_body
 from holdfast.hold.lease import Lease, Lookout
 from holdfast.hold.pools import Pool, PoolCheck, PoolInfo, PoolSet
-from holdfast.hold.shapes import dataset_json
+from holdfast.hold.shapes import dataset_json, why_unavailable
 from holdfast.hold.transfer import Incoming, Transfer, announced
 from holdfast.hold.writer import Writer
 from holdfast.keys import check_dataset_name
@@ -43,6 +43,7 @@ from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
 
 LABELS_MAX = 64
 LABEL_CHARS_MAX = 255
+OWNER_CHARS_MAX = 255
 
 
 class Hold:
@@ -128,7 +129,7 @@ class Hold:
         pool's file system, else copied; afterwards it is gone. `checksum`, if it is known already, spares
         reading it. `settled`: see `placement.policy.Request`. If it cannot be stored, the file is left where it
         is."""
-        body = FileBody(path, path.stat().st_size, consume=True, checksum=checksum)
+        body = file_body(Path(path), consume=True, checksum=checksum)
         incoming = self._incoming(
             body, name, pool=pool, preferred=preferred, owner=owner, labels=labels or {},
             extra_files=extra_files_of(extra_files), origin=origin, job_id=job_id, settled=settled,
@@ -165,6 +166,7 @@ class Hold:
     ) -> Incoming:  # fmt: skip
         check_dataset_name(name)
         check_labels(labels)
+        check_owner(owner)
         if pool is not None:
             self.poolset.configured(pool)
         size = announced(body, extra_files)
@@ -220,9 +222,15 @@ class Hold:
                 return f"{root}/{replica.key}"
         return None
 
-    def to_json(self, dataset: Dataset) -> dict[str, Any]:
-        """The dataset's shape in the API and on the command line."""
-        return dataset_json(dataset, self.full_path(dataset))
+    def unavailable(self) -> dict[str, str]:
+        """pool -> why its datasets cannot be read now, for those pools whose datasets cannot. Each pool is asked
+        once; the number of datasets does not matter."""
+        return self.poolset.unavailable()
+
+    def to_json(self, dataset: Dataset, unavailable: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The dataset's shape in the API and on the command line. For many, ask `unavailable` once."""
+        reasons = self.unavailable() if unavailable is None else unavailable
+        return dataset_json(dataset, self.full_path(dataset), why_unavailable(dataset, reasons))
 
     # -- what becomes of datasets -------------------------------------------------------------------------
 
@@ -408,6 +416,12 @@ class _Window(io.RawIOBase):
         if not self.closed:
             self._reader.close()
         super().close()
+
+
+def check_owner(owner: str | None) -> None:
+    """`InvalidKey` unless this can be a dataset's owner."""
+    if owner is not None and not (0 < len(owner) <= OWNER_CHARS_MAX and owner.isprintable()):
+        raise InvalidKey(f"{owner!r} cannot be a dataset's owner: give an account's e-mail address, or none")
 
 
 def check_labels(labels: Mapping[str, str]) -> None:

@@ -148,7 +148,9 @@ class PoolSet:
             for name in self.order
         ]
         self._by_id = [
-            pool.driver for pool in pools if pool.driver is not None and pool.facts.store_by == "id"
+            (pool.driver, pool.facts.check_old_style)
+            for pool in pools
+            if pool.driver is not None and pool.facts.store_by == "id"
         ]
         self.warnings: list[Problem] = []
 
@@ -307,8 +309,30 @@ class PoolSet:
         if not self._by_id:
             return False
         key = layout.primary_key("id", dataset_id, uuid)
-        folder = layout.extra_files_prefix_of(key)
-        return any(driver.occupied(key) or driver.occupied(Key(folder[:-1])) for driver in self._by_id)
+        names = [key, Key(layout.extra_files_prefix_of(key)[:-1])]
+        old = layout.old_style_key(dataset_id)
+        old_names = [old, Key(layout.extra_files_prefix_of(old)[:-1])]
+        return any(
+            driver.occupied(name)
+            for driver, check_old_style in self._by_id
+            for name in (names + old_names if check_old_style else names)
+        )
+
+    def unavailable(self) -> dict[str, str]:
+        """pool -> why nothing in it can be read now."""
+        found: dict[str, str] = {}
+        for row in self._catalog.pools.all():
+            name, pool = row.object_store_id, self._pools.get(row.object_store_id)
+            try:
+                if pool is None:
+                    found[name] = f"pool {name} is no longer in the configuration"
+                elif row.state == "offline":
+                    found[name] = f"pool {name} is offline"
+                else:
+                    pool.store().usage()
+            except HoldfastError as error:
+                found[name] = str(error)
+        return found
 
     # -- snapshots ----------------------------------------------------------------------------------------
 
@@ -322,11 +346,7 @@ class PoolSet:
         try:
             usage = pool.store().usage()
         except HoldfastError as error:
-            return PoolView(
-                row.object_store_id, state=row.state, reachable=False, unreachable_because=str(error),
-                private=facts.private, used_bytes=row.used_bytes, reserved_bytes=row.reserved_bytes,
-                capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full,
-            )  # fmt: skip
+            return self.view_failed(pool, row, str(error))
         if facts.capacity_bytes is not None or usage.capacity_bytes is None or usage.free_bytes is None:
             capacity, used = facts.capacity_bytes, row.used_bytes
         else:
@@ -336,6 +356,25 @@ class PoolSet:
             reserved_bytes=row.reserved_bytes, free_bytes=usage.free_bytes, medium=usage.medium,
             max_percent_full=facts.max_percent_full,
         )  # fmt: skip
+
+    def view_failed(self, pool: Pool, row: PoolRow, why: str) -> PoolView:
+        """The same of a pool that cannot be used now."""
+        facts = pool.facts
+        return PoolView(
+            row.object_store_id, state=row.state, reachable=False, unreachable_because=why,
+            private=facts.private, used_bytes=row.used_bytes, reserved_bytes=row.reserved_bytes,
+            capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full,
+        )  # fmt: skip
+
+    def unusable(self) -> dict[str, str]:
+        """The pools that do not answer now, and what they say instead. Asks each medium."""
+        silent: dict[str, str] = {}
+        for pool in self._pools.values():
+            try:
+                pool.store().usage()
+            except HoldfastError as error:
+                silent[pool.object_store_id] = str(error)
+        return silent
 
     def info(self, row: PoolRow) -> PoolInfo:
         """A pool as users see it, also one that the configuration no longer has."""
@@ -410,17 +449,23 @@ class PoolSet:
 
 
 class Decision:
-    """Ranks pools over their rows in a transaction. Each medium is asked once."""
+    """Ranks pools over their rows in a transaction.
+
+    Each medium is asked once before, so that one that hangs holds up its own put and not the catalog; and once
+    inside, because what is free must be looked at after what is reserved: bytes that have just arrived would
+    else be counted as room twice.
+    """
 
     def __init__(self, pools: PoolSet, passed_over: Mapping[str, str]) -> None:
-        self._pools, self._passed_over = pools, passed_over
+        self._pools = pools
+        self._failed = {**pools.unusable(), **passed_over}
         self._media: dict[str, PoolView] = {}
 
     def __call__(self, request: Request, rows: Mapping[str, PoolRow], rounds: RoundCounts) -> list[Choice]:
         if request.pool is not None:
             self._pools.configured(request.pool)
         views: dict[str, PoolView] = {}
-        promised: dict[str, int] = {}
+        promised: dict[str | None, int] = {}
         for name in self._pools.order:
             row = rows.get(name)
             pool = self._pools.get(name)
@@ -428,17 +473,18 @@ class Decision:
                 continue
             seen = self._media.get(name)
             if seen is None:
-                seen = self._media[name] = self._pools.view(pool, row)
-            views[name] = seen.updated(
-                reserved_bytes=row.reserved_bytes, failed_because=self._passed_over.get(name)
-            )
-            if seen.medium is not None:
-                promised[seen.medium] = promised.get(seen.medium, 0) + row.reserved_bytes
-        if len(promised) < len(views):  # several pools share a medium
-            views = {
-                name: view.updated(medium_reserved_bytes=promised.get(view.medium or "", view.reserved_bytes))
-                for name, view in views.items()
-            }
+                failed = self._failed.get(name)
+                seen = self._pools.view(pool, row) if failed is None else self._pools.view_failed(pool, row, failed)
+                self._media[name] = seen
+            views[name] = seen.updated(reserved_bytes=row.reserved_bytes)
+            promised[seen.medium] = promised.get(seen.medium, 0) + row.reserved_bytes
+        for name, view in views.items():  # several pools may share a medium, its room and its limit
+            if view.medium is not None:
+                everybodys = promised[view.medium]
+                limited_alone = self._pools.configured(name).facts.capacity_bytes is not None
+                views[name] = view.updated(
+                    medium_reserved_bytes=everybodys, reserved_bytes=view.reserved_bytes if limited_alone else everybodys
+                )
         return rank(request, self._pools.tree, views, rounds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,13 +19,23 @@ def when(at_us: int | None) -> str | None:
         return None
 
 
-def dataset_json(dataset: Dataset, full_path: str | None) -> dict[str, Any]:
+def why_unavailable(dataset: Dataset, unavailable: Mapping[str, str]) -> str | None:
+    """Why none of a dataset's replicas can be read now, given why each pool cannot; None if one can, or if there is
+    nothing to be read in any case."""
+    wanted = [one for one in dataset.replicas if one.state in ("present", "suspect", "missing")]
+    if not wanted or any(one.object_store_id not in unavailable for one in wanted):
+        return None
+    return unavailable[wanted[0].object_store_id]
+
+
+def dataset_json(dataset: Dataset, full_path: str | None, unavailable_because: str | None = None) -> dict[str, Any]:
     """A dataset as users see it."""
     return {
         "id": dataset.id, "uuid": dataset.uuid, "name": dataset.name, "owner": dataset.owner,
         "state": dataset.state, "size_bytes": dataset.size_bytes, "total_bytes": dataset.total_bytes,
         "checksum": dataset.checksum, "created": when(dataset.created_us), "updated": when(dataset.updated_us),
         "deleted": when(dataset.deleted_us), "object_store_id": dataset.object_store_id, "full_path": full_path,
+        "available": unavailable_because is None, "unavailable_because": unavailable_because,
         "origin": dataset.origin, "job_id": dataset.job_id, "note": dataset.note,
         "replicas": [_replica_json(replica) for replica in dataset.replicas],
         "placement": [

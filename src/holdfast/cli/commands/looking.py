@@ -48,14 +48,18 @@ def ls(
 
     wanted_state = words.state_word(state, DATASET_STATES, "holdfast ls")
     with call.hold() as hold:
+        if pool is not None:
+            hold.pool(pool)
         wanted = Filter(pool=pool, owner=words.owner(user), state=wanted_state, name_has=name, limit=limit, after=after)
         found = hold.datasets(wanted)
         now_us = hold.clock.now_us()
-        rows = [_row(dataset, now_us) for dataset in found]
+        away = hold.unavailable()
+        shapes = [hold.to_json(dataset, away) for dataset in found]
+        rows = [_row(dataset, now_us, shape) for dataset, shape in zip(found, shapes, strict=True)]
         empty = "No datasets here yet. Store one: holdfast put FILE"
         if any((pool, user, wanted_state, name, after)):
             empty = "No dataset is like that."
-        call.answer([hold.to_json(dataset) for dataset in found], render.Table(_COLUMNS, rows, empty))
+        call.answer(shapes, render.Table(_COLUMNS, rows, empty))
     if len(found) == limit and not call.as_json:
         call.remark(f"There may be more: --after {found[-1].id}")
 
@@ -71,12 +75,12 @@ _COLUMNS = (
 )
 
 
-def _row(dataset: Dataset, now_us: int) -> tuple[str, ...]:
+def _row(dataset: Dataset, now_us: int, shape: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(dataset.id),
         render.clean(dataset.name),
         render.size(dataset.total_bytes),
-        dataset.state,
+        dataset.state if shape["available"] else "unavailable",
         render.clean(dataset.object_store_id or ""),
         render.clean(dataset.owner or ""),
         render.ago(dataset.created_us, now_us),
@@ -100,6 +104,7 @@ def _card(hold: Hold, dataset: Dataset, shape: dict[str, Any]) -> list[render.Bl
         ("Name", render.clean(dataset.name)),
         ("Owner", render.clean(dataset.owner or "nobody")),
         ("State", dataset.state + (f" ({render.clean(dataset.note)})" if dataset.note else "")),
+        *([] if shape["available"] else [("Unavailable", render.clean(shape["unavailable_because"]))]),
         ("Size", f"{render.size(dataset.size_bytes)} ({dataset.size_bytes:,} bytes)"),
         ("Checksum", dataset.checksum or "not taken yet"),
         ("Created", f"{render.ago(dataset.created_us, now_us)} ({shape['created']})"),

@@ -11,8 +11,9 @@ from fastapi.responses import Response
 
 from holdfast.blobs import BLOCK_BYTES, ByteRange
 from holdfast.catalog.base import Dataset
-from holdfast.errors import HoldfastError, InvalidKey, NotFound
+from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.hold.hold import Hold
+from holdfast.hold.shapes import why_unavailable
 from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
@@ -103,7 +104,8 @@ def purge(request: Request, dataset: int) -> Response:
 def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str | None = None) -> Response:
     full_path = hold.full_path(dataset)
     stored = any(one.state in {"present", "suspect"} for one in dataset.replicas)
-    preview, trouble = _preview(hold, dataset) if full_path and stored else (None, _trouble(hold, dataset))
+    trouble = _trouble(hold, dataset)
+    preview, trouble = _preview(hold, dataset) if full_path and stored and trouble is None else (None, trouble)
     extra = hold.catalog.datasets.extra_files(dataset.id) if dataset.total_bytes != dataset.size_bytes else []
     content = f"/api/datasets/{dataset.id}/content"
     values: dict[str, Any] = {
@@ -165,13 +167,8 @@ def _trouble(hold: Hold, dataset: Dataset) -> str | None:
     """Why its pool cannot be read now, in words."""
     if dataset.object_store_id is None or dataset.state == "purged":
         return None
-    try:
-        pool = hold.pool(dataset.object_store_id)
-    except NotFound:
-        return f"The pool {dataset.object_store_id} is not known any more."
-    if pool.reachable:
-        return None
-    return f"The pool {pool.object_store_id} cannot be read now: {pool.unreachable_because}."
+    why = why_unavailable(dataset, hold.unavailable())
+    return None if why is None else f"It cannot be read now: {why}."
 
 
 def _no_path(hold: Hold, dataset: Dataset) -> str:

@@ -158,9 +158,7 @@ def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
         "filtered": filters.any or bool(filters.after),
         "older": "/datasets" + query_of(filters.given(after=str(page[-1].id))) if len(found) > ROWS else None,
         "newest": "/datasets" + query_of(filters.given(after="")) if filters.after else None,
-        "away": {
-            one.object_store_id for one in page if one.object_store_id and hold.poolset.get(one.object_store_id) is None
-        },
+        "away": hold.unavailable(),
         "address": "/datasets" + query_of(filters.given()),
     }
 

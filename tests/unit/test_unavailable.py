@@ -1,0 +1,81 @@
+"""A dataset that cannot be read now says so wherever it is shown, with its pool's name; it is never lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.config.build import open_hold
+from holdfast.config.read import read_document
+from holdfast.errors import Unavailable
+from holdfast.hold import Hold
+
+POOL = "  {0}: {{type: disk, files_dir: {0}}}\n"
+
+
+def open_at(folder: Path, *pools: str) -> Hold:
+    document = folder / "holdfast.yml"
+    document.write_text("placement: hierarchical\nstate_dir: state\npools:\n" + "".join(map(POOL.format, pools)))
+    return open_hold(read_document(document, environ={}))
+
+
+def shown(hold: Hold) -> list[tuple[str, str, bool, str]]:
+    shapes = [hold.to_json(one, hold.unavailable()) for one in hold.datasets()]
+    return [(one["name"], one["state"], one["available"], one["unavailable_because"] or "") for one in shapes]
+
+
+def test_a_pool_that_was_taken_out_of_the_file(tmp_path: Path):
+    with open_at(tmp_path, "new", "old") as hold:
+        lost = hold.put(b"in old", name="lost", pool="old")
+        hold.put(b"in new", name="kept")
+    with open_at(tmp_path, "new") as hold:
+        [kept, gone] = shown(hold)
+        assert kept == ("kept", "ok", True, "")
+        assert gone == ("lost", "ok", False, "pool old is no longer in the configuration")
+        with pytest.raises(Unavailable, match="pool old"):
+            hold.open(lost.id)
+        assert "no longer in the file; its 1 datasets" in hold.check_pools()[-1].detail
+    with open_at(tmp_path, "new", "old") as hold:
+        assert all(available for *_, available, _ in shown(hold))
+        assert hold.open(lost.id).read() == b"in old"
+
+
+def test_a_pool_whose_mount_vanished(tmp_path: Path):
+    with open_at(tmp_path, "new") as hold:
+        hold.put(b"x", name="x")
+        (tmp_path / "new").rename(tmp_path / "unmounted")
+        (tmp_path / "new").mkdir()
+        [(_, state, available, why)] = shown(hold)
+        assert (state, available) == ("ok", False)
+        assert "does not carry the pool's mark" in why
+        (tmp_path / "new").rmdir()
+        (tmp_path / "unmounted").rename(tmp_path / "new")
+        assert shown(hold) == [("x", "ok", True, "")]
+
+
+def test_lists_tell_why_each_is_where_it_is(tmp_path: Path):
+    with open_at(tmp_path, "new", "old") as hold:
+        made = [hold.put(b"x", name=str(at)) for at in range(3)]
+        assert [one.placement for one in reversed(hold.datasets())] == [hold.find(one.id).placement for one in made]
+
+
+def test_two_catalogs_on_one_pool(tmp_path: Path):
+    with open_at(tmp_path, "new") as first:
+        dataset = first.put(b"precious", name="x")
+    (tmp_path / "state").rename(tmp_path / "mislaid")
+    with open_at(tmp_path, "new") as second:
+        assert "belongs to another catalog" in str(second.warnings[0])
+        assert second.open(dataset.id).read() == b"precious"
+        second.remove(dataset.id, purge=True)
+        assert (tmp_path / "new/000/dataset_1.dat").read_bytes() == b"precious"
+        assert second.explain_put(1)[0].code == "state"
+    with open_at(tmp_path, "new") as second:
+        assert "belongs to another catalog" in str(second.warnings[0])
+        second.set_pool_state("new", "active")
+        assert second.put(b"y", name="y").object_store_id == "new"
+    (tmp_path / "state").rename(tmp_path / "second")
+    (tmp_path / "mislaid").rename(tmp_path / "state")
+    with open_at(tmp_path, "new") as first, pytest.raises(Unavailable, match="another catalog has taken it over"):
+        first.open(dataset.id)
+        first.put(b"z", name="z")
