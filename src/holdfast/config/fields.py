@@ -69,11 +69,12 @@ def read_value(said: Said, reading: Reading) -> object:
             return _texts(node, said.spot, reading)
         case "table":
             return _table(node, said.spot, reading)
-    return _scalar(node, key, kind, said.spot, reading)
+    return _scalar(said, kind, reading)
 
 
-def _scalar(node: Node, key: Key, kind: Kind, spot: Spot, reading: Reading) -> object:
-    example = key.spell(reading.spelling, kind.example)
+def _scalar(said: Said, kind: Kind, reading: Reading) -> object:
+    node, key, spot, name = said.node, said.key, said.spot, said.place.name
+    example = key.spell(reading.spelling, kind.example, name)
     if not isinstance(node, TextNode):
         reading.problems.error(spot, f"takes {kind.words}, not {describe(node)}", example)
         return None
@@ -86,7 +87,7 @@ def _scalar(node: Node, key: Key, kind: Kind, spot: Spot, reading: Reading) -> o
             return _secret(text, spot, reading)
         return kind.read(text)
     except BadValue as bad:
-        instead = bad.instead and key.spell(reading.spelling, bad.instead)
+        instead = bad.instead and key.spell(reading.spelling, bad.instead, name)
         reading.problems.error(spot, bad.message, instead or example)
         return None
 

@@ -104,6 +104,10 @@ def _is_nothing(node: Node) -> bool:
 def _unknown(entry: Entry, known: set[str], spelling: Spelling, problems: ProblemLog) -> None:
     guess = nearest(entry.name, known)
     if spelling == "holdfast":
-        problems.error(entry.spot, "is not known here", guess or f"one of {', '.join(sorted(known))}")
+        problems.error(
+            entry.spot,
+            "is not known here",
+            guess or f"no {entry.name}; what may stand here: {', '.join(sorted(known))}",
+        )
     else:
         problems.warn(entry.spot, "is not known here, and has no effect in Galaxy either", guess)

@@ -90,15 +90,15 @@ class Key:
             return self.galaxy_kind or self.kind
         return self.short[1] if self.short and name.lstrip("@") == self.short[0] else self.kind
 
-    def spell(self, spelling: Spelling, text: str) -> str:
-        """How to write this key with `text` as its value."""
+    def spell(self, spelling: Spelling, text: str, written: str = "") -> str:
+        """How to write this key with `text` as its value; in our own spelling under the name that was written."""
         if spelling == "galaxy-xml" and self.places():
             element, at, attribute = self.places()[0].partition("@")
             if not at:
                 return f"<{element}>{text}</{element}>"
             pair = f'{attribute}="{text}"'
             return f"<{element} {pair}/>" if element else pair
-        name = self.names(spelling)[0]
+        name = written if spelling == "holdfast" and written else self.names(spelling)[0]
         block, dot, last = name.rpartition(".")
         quoted = f'"{text}"' if text[:1] in "*&!%@`{[" and text[:1] else text
         return f"{block}: {{{last}: {quoted}}}" if dot else f"{name}: {quoted}"

@@ -163,6 +163,9 @@ def _with_tree(found: _Found) -> _Found:
         message = "the pools stand here and in a file of their own"
         problems.error(spot, message, "object_store, or pools and placement")
     name = str(Path(document.spot.file).parent / (document.said_text("object_store") or included).strip())
+    if not os.path.exists(included):
+        problems.error(spot, f"there is no file {name}", "object_store: the name of an object_store_conf.xml or .yml")
+        return found
     inner = _read_file(Path(included), name, reading.environ, problems)
     if inner is None:
         return found

@@ -18,6 +18,7 @@ from holdfast.config.document import (
     RouterNode,
     TreeNode,
 )
+from holdfast.config.keys import ROOT
 from holdfast.config.problems import ProblemLog
 from holdfast.config.vocabulary import POOL_KEYS, TYPE_KEYS, keys_of
 
@@ -136,10 +137,11 @@ def _order(router: Definition, problems: ProblemLog) -> None:
 def _weigh(router: Definition, problems: ProblemLog) -> None:
     for child in router.children:
         child.fields.setdefault("weight", 1)
-    if router.children and all(child.fields["weight"] == 0 for child in router.children):
+    # at the root it is an error, which `sanity` reports
+    if router.parent != ROOT and router.children and all(child.fields["weight"] == 0 for child in router.children):
         example = 'weight="1"' if router.spelling == "galaxy-xml" else "weight: 1"
         message = "every weight below it is 0: no new dataset can go here"
-        problems.warn(router.spot, message, f"{example} for a pool that takes new datasets")
+        problems.warn(router.spot, message, example)
 
 
 def takes_new(definition: Definition) -> bool:

@@ -105,7 +105,7 @@ def read_weight(text: str) -> int | float:
     """A share: any number from 0 on."""
     number = read_number(text, "1")
     if number < 0:
-        raise BadValue(f"{shorten(text)} is negative", "0 for a pool that is only read, 1 for an equal share")
+        raise BadValue(f"{shorten(text)} is negative", "0")
     if number > WEIGHT_MAX:
         raise BadValue(f"{shorten(text)} is more than {WEIGHT_MAX}", "1")
     return plain_number(number)

@@ -43,7 +43,7 @@ def read_yaml(text: str, file: str, problems: ProblemLog) -> Node | None:
         spot = Spot(file, mark.line + 1 if mark else 0)
         problems.error(spot, f"is not YAML: {_in_words(error)}", _cure(error))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        problems.error(Spot(file, 0), f"is not YAML: {error}")
+        problems.error(Spot(file, 0), f"is not YAML: {error}", "pools: … and placement: …")
     return None
 
 
@@ -153,7 +153,11 @@ class _Composer:
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
         self._seen += size
         if self._seen > NODES_MAX:
-            raise _RefusedError(node.spot, f"the file (its aliases written out) holds more than {NODES_MAX} values")
+            raise _RefusedError(
+                node.spot,
+                f"the file (its aliases written out) holds more than {NODES_MAX} values",
+                "fewer aliases (*name): what they stand for, written out",
+            )
         if anchor:
             self._anchors[anchor] = (node, size)
         if not self._frames:
@@ -223,4 +227,6 @@ def _cure(error: yaml.MarkedYAMLError) -> str | None:
         return "the text in quotes if it holds ': ', or the key at the same indent as its neighbours"
     if "'`'" in problem or "'@'" in problem or "'%'" in problem:
         return "the text in quotes"
-    return None
+    if error.context and "flow" in error.context:
+        return "the closing ] or } where a list or a mapping in brackets ends"
+    return "each key on a line of its own as name: value, with the same indent as its neighbours'"

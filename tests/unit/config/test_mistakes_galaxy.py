@@ -148,7 +148,7 @@ XML_ERRORS = [
         '<quota enabled="true"/>',
     ),
     (distributed(GOOD, disk("")), 4, "backend 2", "has no id: datasets are recorded under it", 'id="d"'),
-    (distributed(GOOD, disk('id="a" weight="-1"')), 4, 'backend "a", weight', "is negative", 'weight="0 for'),
+    (distributed(GOOD, disk('id="a" weight="-1"')), 4, 'backend "a", weight', "is negative", 'weight="0"'),
     (
         distributed(disk('id="a" weight="0"'), disk('id="b" weight="0"', "/e")),
         1,
@@ -532,5 +532,6 @@ def test_pools_here_and_there(desk):
 
 def test_a_missing_object_store_file(only_problem, desk):
     problem = next(each for each in desk.problems("object_store: nothing.xml\n"))
-    assert problem.file == "nothing.xml"
-    assert "No such file" in problem.message
+    assert (problem.file, problem.line, problem.where) == ("holdfast.yml", 1, "object_store")
+    assert "there is no file nothing.xml" in problem.message
+    assert "object_store_conf.xml" in (problem.instead or "")

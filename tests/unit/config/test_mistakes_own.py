@@ -80,7 +80,7 @@ POOL_MISTAKES = [
         7,
         "pools.two.weight",
         "is negative",
-        "0 for a pool that is only read",
+        "weight: 0",
     ),
     ("type: disk\nfiles_dir: /two\nweight: heavy", 7, "pools.two.weight", "not a number", "weight: 1"),
     ("type: disk\nfiles_dir: /two\nweight: .inf", 7, "pools.two.weight", "not a number", "weight: 1"),
@@ -345,3 +345,43 @@ def test_a_password_in_an_address_is_not_repeated_in_the_message(desk):
         said = "\n".join(map(str, desk.problems(f"{PLAIN}catalog: '{url}'\n")))
         assert "hunter2" not in said
         assert "********" in said
+
+
+def said(desk, text: str) -> list[str]:
+    return [str(problem) for problem in desk.problems(text)]
+
+
+def test_a_way_of_placing_that_is_none_is_said_once_with_all_that_is_wrong_with_the_pools(desk):
+    pools = "pools:\n  a: {type: disk, files_dir: d}\n  b: {type: disk, files_dir: e, order: zero}\n"
+    found = said(desk, pools + "placement: round-robin\n")
+    assert len(found) == 2
+    assert "pools.b.order" in found[0]
+    assert "hierarchical or distributed" in found[1]
+    assert "placement: hierarchical" in found[1]
+
+
+def test_the_key_that_was_written_is_the_one_to_be_written(desk):
+    [found] = said(desk, "pools:\n  a: {type: disk, files_dir: d}\njobs: {keep_failed: soon}\n")
+    assert "write: jobs: {keep_failed: 7 days}" in found
+
+
+def test_weights_that_are_all_zero_are_said_once(desk):
+    pools = "pools:\n  a: {type: disk, files_dir: d, weight: 0}\n  b: {type: disk, files_dir: e, weight: 0}\n"
+    [found] = said(desk, pools + "placement: distributed\n")
+    assert found.endswith("write: weight: 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pools:\n  a: [\n",
+        "pools: {a: {type: disk\n",
+        "pools:\n a: 1\n  b: 2\n",
+        "pools:\n  a: {type: disk, files_dir: d, colour: red}\n",
+        "pools:\n  a: {type: disk, files_dir: d}\ncolour: red\n",
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcde", "bcdef", strict=True)),
+    ],
+)
+def test_every_mistake_says_what_to_write(desk, text):
+    assert all("; write: " in line for line in said(desk, text))
