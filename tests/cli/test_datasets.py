@@ -338,3 +338,41 @@ def test_a_pool_that_left_the_document_keeps_its_datasets(lab: Lab):
     assert shape["object_store_id"] == "newdata"
     assert lab.call("get", "1", "-o", "x").code == 6
     assert json.loads(lab.call("pools", "--json").out)[-1]["configured"] is False
+
+
+def test_ls_of_a_pool_that_is_none(lab: Lab):
+    lab.put("a.txt")
+    answer = lab.call("ls", "--pool", "nope")
+    assert (answer.code, answer.out) == (3, "")
+    assert "holdfast pools" in answer.err
+
+
+def test_ls_behind_the_end_does_not_say_that_nothing_is_stored(lab: Lab):
+    lab.put("a.txt")
+    assert lab.call("ls", "--after", "1").out == "No dataset is like that.\n"
+
+
+def test_rm_of_what_was_purged_says_so(lab: Lab):
+    lab.put("a.txt")
+    assert lab.call("rm", "1", "--purge").out.startswith("purged dataset 1")
+    for arguments in (("rm", "1"), ("rm", "1", "--purge")):
+        answer = lab.call(*arguments)
+        assert answer.code == 0
+        assert answer.out.startswith("purged before: dataset 1")
+
+
+def test_a_file_name_that_cannot_be_a_dataset_name_asks_for_another(lab: Lab):
+    answer = lab.call("put", lab.file("a\nb"))
+    assert answer.code == 2
+    assert "--name NAME" in answer.err
+    assert lab.json("put", lab.home / "a\nb", "--name", "ab")["name"] == "ab"
+
+
+def test_put_for_an_owner_without_an_account_warns_where_there_are_accounts(lab: Lab):
+    file = lab.file("a.txt")
+    assert lab.call("put", file, "--user", "alcie@example.org").err == ""
+    lab.call("user", "add", "alice@example.org")
+    assert lab.call("put", file, "--user", "alice@example.org").err == ""
+    answer = lab.call("put", file, "--user", "alcie@example.org")
+    assert (answer.code, answer.out.split(":")[0]) == (0, "stored dataset 3 in newdata")
+    assert "no account has the address alcie@example.org" in answer.err

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.lab import Lab
 
 from holdfast.cli import reference
 from holdfast.cli.main import main
@@ -123,3 +124,16 @@ def test_a_word_without_its_command_says_where_to_look(capsys):
 def test_the_reference_page_is_up_to_date():
     written = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
     assert written == reference.page(), "write it again: make docs"
+
+
+@pytest.mark.parametrize("word", ["pool", "op", "job", "user", "token", "catalog", "config"])
+def test_a_word_with_commands_behind_it_shows_an_example(lab: Lab, word: str):
+    answer = lab.call(word, "--help")
+    assert answer.code == 0
+    assert f"holdfast {word} " in answer.out.rpartition("Example:")[2]
+
+
+def test_one_mark_ends_a_sentence(lab: Lab):
+    answer = lab.call("opp")
+    assert answer.code == 2
+    assert "?." not in answer.err

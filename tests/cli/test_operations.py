@@ -162,3 +162,24 @@ def test_refused(lab: Lab, arguments, code):
     answer = lab.call(*arguments)
     assert (answer.code, answer.out) == (code, "")
     assert json.loads(lab.call(*arguments, "--json").err)["exit_code"] == code
+
+
+def test_a_rate_that_is_none_is_answered_with_a_rate(lab: Lab):
+    lab.begin()
+    answer = lab.call("scrub", "--limit-rate", "foo")
+    assert answer.code == 2
+    assert "100MiB/s" in answer.err
+
+
+def test_reconcile_names_pool_and_key_once_and_counts_what_is_not_shown(lab: Lab):
+    lab.begin()
+    folder = lab.home / "data/000"
+    folder.mkdir(parents=True)
+    for number in range(1, 104):
+        (folder / f"dataset_{number}.dat").write_bytes(b"x")
+    answer = lab.call("reconcile")
+    lines = [line for line in answer.out.splitlines() if "dataset_" in line]
+    assert len(lines) == 100
+    assert all(line.count("olddata") == 1 and line.count(".dat") == 1 for line in lines), lines[0]
+    assert answer.out.splitlines()[-1] == "and 3 more; holdfast op show 1 --json lists 1,000"
+    assert len(lab.json("op", "show", "1")["failures"]) == 103

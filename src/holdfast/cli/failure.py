@@ -120,7 +120,8 @@ def _typed(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     if context is None:
         return message
-    return f"{message.rstrip('.')}. See: {context.command_path} --help"
+    ending = "" if message.rstrip(".").endswith("?") else "."
+    return f"{message.rstrip('.')}{ending} See: {context.command_path} --help"
 
 
 _SYSTEM: dict[int, tuple[str, int, int, str]] = {

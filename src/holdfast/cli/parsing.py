@@ -94,7 +94,9 @@ def build_root() -> Group:
 
 def build_branch(branch: Branch) -> Group:
     """A word with the commands behind it."""
-    return _build_group(branch.name, branch.line, (Section("Commands", branch.leaves),), share)
+    group = _build_group(branch.name, branch.line, (Section("Commands", branch.leaves),), share)
+    group.epilog = f"\b\nExample:\n  {branch.example}\n  {PROGRAM} {branch.name} {branch.leaves[0].name} --help"
+    return group
 
 
 def build_command(leaf: Leaf) -> TyperCommand:

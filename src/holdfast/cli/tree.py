@@ -27,6 +27,7 @@ class Branch:
     name: str
     line: str
     leaves: tuple[Leaf, ...]
+    example: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ SECTIONS: tuple[Section, ...] = (
                 "config",
                 "The configuration as Holdfast understands it.",
                 (Leaf("show", "setup:config_show", "Print the document as understood, secrets masked."),),
+                "holdfast config show --expanded",
             ),
             Leaf("serve", "serving:serve", "Run the server, its pages and a worker."),
             Leaf("worker", "serving:worker", "Run one more worker, on this machine or another."),
@@ -78,6 +80,7 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("set", "pools:pool_set", "Set a pool's state."),
                     Leaf("rename", "pools:pool_rename", "Tell the catalog that a pool has another id now."),
                 ),
+                "holdfast pool set newdata --state read-only",
             ),
         ),
     ),
@@ -97,6 +100,7 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("resume", "ops:op_resume", "Take an operation up where it was."),
                     Leaf("cancel", "ops:op_cancel", "Stop an operation for good."),
                 ),
+                "holdfast op show 3",
             ),
         ),
     ),
@@ -112,6 +116,7 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("show", "jobs:job_show", "Print a job's state, inputs, outputs and what it wrote."),
                     Leaf("cancel", "jobs:job_cancel", "Stop a job with everything that it started."),
                 ),
+                "holdfast job show 3",
             ),
         ),
     ),
@@ -126,16 +131,19 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("ls", "accounts:user_ls", "List accounts."),
                     Leaf("set", "accounts:user_set", "Change an account."),
                 ),
+                "holdfast user add alice@example.org --admin",
             ),
             Branch(
                 "token",
                 "Tokens for the API.",
                 (Leaf("new", "accounts:token_new", "Make a token for the API and print it once."),),
+                "holdfast token new alice@example.org --label backup",
             ),
             Branch(
                 "catalog",
                 "The catalog's database.",
                 (Leaf("upgrade", "catalog:upgrade", "Bring the catalog to this version's schema."),),
+                "holdfast catalog upgrade",
             ),
         ),
     ),

@@ -43,7 +43,12 @@ def duration_s(text: str, option: str) -> int:
 
 def rate_bytes_s(text: str, option: str) -> int:
     """`100MiB/s`: bytes a second."""
-    rate = size_bytes(text.strip().removesuffix("/s"), option)
+    from holdfast.config.quantities import BadValue, read_size
+
+    try:
+        rate = read_size(text.strip().removesuffix("/s"))
+    except BadValue as error:
+        raise UsageError(f"{option} {text}: that is no rate; write a size a second, like 100MiB/s") from error
     if rate == 0:
         raise UsageError(f"{option} 0 would never come to an end; give a rate like 100MiB/s")
     return rate

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY_MAX = 64
 FAILURES_SHOWN = 100
+FAILURES_KEPT = 1000  # what --json lists at most
 FINDINGS = ("Corrupt", "NotFound", "Unavailable")  # what an exit code tells first
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
@@ -134,7 +135,7 @@ def run_here(call: Invocation, operations: Operations, row: OperationRow) -> int
     except KeyboardInterrupt:
         call.remark(f"operation {row.id} was left where it is; the same command goes on with it")
         raise
-    shape = operations.to_json(row, failures=FAILURES_SHOWN)
+    shape = operations.to_json(row, failures=FAILURES_KEPT)
     call.answer(shape, *_summary(shape))
     return _exit_code(row, shape)
 
@@ -183,7 +184,7 @@ def _summary(shape: dict[str, Any]) -> list[render.Block]:
     blocks: list[render.Block] = [head + "".join(f", {words_of}" for words_of in counts)]
     if shape["state"] == "failed" and shape["note"]:
         blocks.append(render.clean(shape["note"]))
-    return [*blocks, failures_table(shape)]
+    return [*blocks, *failures_blocks(shape)]
 
 
 def number_words(name: str, number: int) -> str:
@@ -191,24 +192,30 @@ def number_words(name: str, number: int) -> str:
     return render.size(number) if name.endswith("_bytes") else f"{number:,}"
 
 
-def failures_table(shape: dict[str, Any]) -> render.Table:
-    """What an operation could not deal with."""
-    rows = [
-        (
-            render.clean(str(failure["dataset"])),
-            render.clean(failure.get("object_store_id") or ""),
-            failure["error"],
-            render.clean(failure["why"]),
-        )
-        for failure in shape["failures"]
-    ]
+def failures_blocks(shape: dict[str, Any]) -> list[render.Block]:
+    """What an operation could not deal with: the first of them, and how many more are known."""
+    found = shape["failures"]
+    rows = [_failure_row(failure) for failure in found[:FAILURES_SHOWN]]
     columns = (
         render.Column("DATASET"),
         render.Column("POOL"),
         render.Column("FOUND"),
         render.Column("WHY"),
     )
-    return render.Table(columns, rows)
+    blocks: list[render.Block] = [render.Table(columns, rows)]
+    if len(found) > FAILURES_SHOWN:
+        more = len(found) - FAILURES_SHOWN
+        or_more = " or more" if len(found) >= FAILURES_KEPT else ""
+        blocks.append(f"and {more:,}{or_more} more; holdfast op show {shape['id']} --json lists {FAILURES_KEPT:,}")
+    return blocks
+
+
+def _failure_row(failure: dict[str, Any]) -> tuple[str, ...]:
+    """Pool and key once each: what lies in a pool and is no dataset is named POOL/KEY, and its reason begins so."""
+    pool = failure.get("object_store_id") or ""
+    name = str(failure["dataset"]).removeprefix(f"{pool}/")
+    why = failure["why"].removeprefix(f"{name}: ")
+    return render.clean(name), render.clean(pool), failure["error"], render.clean(why)
 
 
 def operations_of(hold: Hold) -> Operations:

@@ -9,7 +9,7 @@ import typer
 from holdfast.cli import render, words
 from holdfast.cli.commands.operations import (
     FAILURES_SHOWN,
-    failures_table,
+    failures_blocks,
     number_words,
     operations_of,
     run_here,
@@ -110,7 +110,7 @@ def _card(shape: dict[str, Any], now_us: int) -> list[render.Block]:
     ]
     blocks: list[render.Block] = [render.Fields([pair for pair in pairs if pair[1]])]
     if shape["failures"]:
-        blocks += ["", failures_table(shape)]
+        blocks += ["", *failures_blocks(shape)]
     return blocks
 
 

@@ -14,6 +14,7 @@ import typer
 from holdfast.cli import render, words
 from holdfast.cli.failure import UsageError
 from holdfast.cli.invocation import Invocation, command
+from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.keys import check_dataset_name
 
 if TYPE_CHECKING:
@@ -58,9 +59,12 @@ def put(
     if name is not None:
         check_dataset_name(name)
     labels, owner = words.labels(label or []), words.owner(user)
+    for file in files if name is None else ():
+        _check_name_of(file)
     total_bytes = _total_bytes([*files, *([extra_files] if extra_files else [])])
     title = _title(files)
     with call.hold_or_begin() as hold, call.progress(title, total_bytes) as progress:
+        _warn_of_stranger(call, hold, owner)
         if one:
             dataset = hold.put(
                 _source(files[0]),
@@ -121,8 +125,12 @@ def rm(
     """
     with call.hold() as hold:
         ids = [hold.find(dataset).id for dataset in datasets]  # one that is not there stops it before it begins
+        purged_before = {dataset_id for dataset_id in ids if hold.find(dataset_id).state == "purged"}
         removed = [hold.remove(dataset_id, purge=purge, actor=ACTOR) for dataset_id in ids]
-        _answer(call, hold, removed, one=len(datasets) == 1, verb="purged" if purge else "removed")
+        verb = "purged" if purge else "removed"
+        shapes = [hold.to_json(dataset) for dataset in removed]
+        lines = [_line(each, "purged before:" if each.id in purged_before else verb) for each in removed]
+        call.answer(shapes[0] if len(datasets) == 1 else shapes, *lines)
 
 
 @command(example="holdfast restore 24")
@@ -142,6 +150,27 @@ def _line(dataset: Dataset, verb: str) -> str:
     where = f" in {render.clean(dataset.object_store_id)}" if dataset.object_store_id else ""
     size = render.size(dataset.total_bytes)
     return f"{verb} dataset {dataset.id}{where}: {render.clean(dataset.name)} ({size})"
+
+
+def _check_name_of(file: str) -> None:
+    """Raises UsageError if the file's own name cannot be its dataset's."""
+    try:
+        check_dataset_name(_name(file))
+    except InvalidKey as error:
+        raise UsageError(f"{error}; give it another one: holdfast put FILE --name NAME") from error
+
+
+def _warn_of_stranger(call: Invocation, hold: Hold, owner: str | None) -> None:
+    """Says so if nobody can sign in as the owner, where there are people who can."""
+    from holdfast.catalog.accounts import Accounts
+
+    accounts = Accounts(hold.catalog.db, hold.clock, hold.entropy)
+    if owner is None or not accounts.has_any():
+        return
+    try:
+        accounts.find_email(owner)
+    except HoldfastError:
+        call.remark(f"holdfast: warning: no account has the address {owner}; accounts: holdfast user ls")
 
 
 def _items(files: list[str]) -> Iterator[PutItem]:
