@@ -25,7 +25,7 @@ class Key(str):
     @classmethod
     def parse(cls, text: str) -> Key:
         """`text` as a key; raises `InvalidKey` saying what is wrong with it."""
-        problem = _problem(text)
+        problem = key_problem(text)
         if problem:
             raise InvalidKey(f"{text!r} cannot be the name of stored bytes: {problem}", key=text)
         return cls(text)
@@ -43,7 +43,7 @@ class Key(str):
 
 def is_key(text: str) -> bool:
     """Whether `Key.parse` takes it."""
-    return _problem(text) is None
+    return key_problem(text) is None
 
 
 def check_dataset_name(name: str) -> str:
@@ -64,7 +64,8 @@ def check_dataset_name(name: str) -> str:
     return name
 
 
-def _problem(text: str) -> str | None:
+def key_problem(text: str) -> str | None:
+    """Why `text` cannot be the name of stored bytes; None if it can."""
     if not text:
         return "it is empty"
     if text.startswith("/"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.told import run
 
 from holdfast.config.build import open_hold
 from holdfast.config.read import read_document
 from holdfast.errors import Unavailable
 from holdfast.hold import Hold
-from holdfast.operations.kinds import KINDS
 
 DOCUMENT = """\
 placement: hierarchical
@@ -19,35 +19,6 @@ pools:
   a: {type: disk, files_dir: a}
   b: {type: disk, files_dir: b}
 """
-
-
-class Told:
-    """What an operation tells."""
-
-    def __init__(self) -> None:
-        self.failures: list[tuple[int | str, str]] = []
-        self.counts: dict[str, int] = {}
-        self.objects = 0
-
-    def done(self, *, objects: int = 0, size_bytes: int = 0) -> None:
-        self.objects += objects
-
-    def failed(self, item, error, why="", *, object_store_id=None) -> None:
-        self.failures.append((item, str(error)))
-
-    def count(self, name: str, number: int = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + number
-
-    def note(self, text: str) -> None: ...
-
-    def check(self) -> None: ...
-
-
-def run(hold: Hold, kind: str, **parameters) -> Told:
-    told = Told()
-    for batch in KINDS[kind].batches(hold, parameters, None):
-        batch.apply(told)
-    return told
 
 
 @pytest.fixture

@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.unit.told import open_at
 
-from holdfast.config.build import open_hold
-from holdfast.config.read import read_document
 from holdfast.errors import Unavailable
 from holdfast.hold import Hold
-
-POOL = "  {0}: {{type: disk, files_dir: {0}}}\n"
-
-
-def open_at(folder: Path, *pools: str) -> Hold:
-    document = folder / "holdfast.yml"
-    document.write_text("placement: hierarchical\nstate_dir: state\npools:\n" + "".join(map(POOL.format, pools)))
-    return open_hold(read_document(document, environ={}))
 
 
 def shown(hold: Hold) -> list[tuple[str, str, bool, str]]:

@@ -68,8 +68,23 @@ class Reconcile:
                 if not page:
                     break
                 after = last
+            yield _refused_batch(pool, after)
         except Unavailable as error:
             yield _failed_batch(name, after, error)
+
+
+def _refused_batch(pool: Pool, after: str) -> Batch:
+    """Name what lies in the pool and cannot be a blob."""
+    name = pool.object_store_id
+
+    def apply(progress: Progress) -> None:
+        for at, (entry, why) in enumerate(pool.store().refused()):
+            progress.check()
+            progress.count("refused")
+            if at < NAMED_MAX:
+                progress.failed(f"{name}/{entry}", "Refused", f"{entry}: {why}", object_store_id=name)
+
+    return Batch(f"{name} {after}", apply)
 
 
 def _failed_batch(name: str, after: str, error: Unavailable) -> Batch:

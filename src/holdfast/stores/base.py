@@ -122,6 +122,11 @@ class Driver(Store):
         """Take a leftover away; False if it turned out to be somebody's work in progress."""
 
     @abstractmethod
+    def refused(self) -> Iterator[tuple[str, str]]:
+        """(name, why) of what lies in the medium and `list` passes over: links that leave, names that cannot be
+        keys. In no order; our own marks and temporary files are not among them."""
+
+    @abstractmethod
     def occupied(self, key: Key) -> bool:
         """Whether anything at all has this name, also a folder. False where that cannot be found out."""
 

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Literal
 from holdfast.blobs import DEFAULT_GET, DEFAULT_PUT, BlobStat, Body, ByteRange, GetOptions, PutOptions, Reader, Usage
 from holdfast.drivers.disk.medium import ABSENT, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
 from holdfast.drivers.disk.putting import Putting
-from holdfast.drivers.disk.walk import walk_files
+from holdfast.drivers.disk.walk import walk_files, walk_refused
 from holdfast.errors import Conflict, Corrupt, Unavailable, Unsupported
 from holdfast.keys import Key, is_key
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles, hold_alone, hold_shared
@@ -232,6 +232,13 @@ class DiskDriver(Driver):
     def discard(self, leftover: Leftover) -> bool:
         self._medium.require("discard")
         return not self._in_use(leftover.name, leftover.age_s, take_away=True)
+
+    def refused(self) -> Iterator[tuple[str, str]]:
+        self._medium.require("list")
+        try:
+            yield from walk_refused(self.root, self._apart)
+        except OSError as error:
+            self._medium.fail(error, "", "list")
 
     def occupied(self, key: Key) -> bool:
         return os.path.lexists(self._medium.path(key))

@@ -6,6 +6,8 @@ import os
 import stat as modes
 from collections.abc import Iterator
 
+from holdfast.keys import RESERVED_PREFIX, key_problem
+
 DEPTH_MAX = 64
 
 
@@ -19,6 +21,43 @@ def walk_files(
     """
     walk = _Walk(os.path.realpath(root), os.fsencode(prefix), os.fsencode(after), apart)
     return walk.below(root, "", ())
+
+
+def walk_refused(root: str, apart: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """(relative name, why) of each entry that `walk_files` passes over, or that is no possible name of a blob.
+
+    Names that are no text are told with escapes. One folder in memory at a time.
+    """
+    real_root = os.path.realpath(root)
+    todo = [("", root)]
+    while todo:
+        base, folder = todo.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            relative = base + entry.name
+            if relative in apart or entry.name.startswith(RESERVED_PREFIX):
+                continue
+            why = _why_refused(entry, relative, real_root)
+            if why is not None:
+                yield os.fsencode(relative).decode("utf-8", "backslashreplace"), why
+            elif entry.is_dir(follow_symlinks=False):
+                todo.append((relative + "/", entry.path))
+
+
+def _why_refused(entry: os.DirEntry[str], relative: str, real_root: str) -> str | None:
+    if entry.is_symlink():
+        try:
+            target = os.path.realpath(entry.path, strict=True)
+        except OSError:
+            return "it is a link that leads to nothing"
+        if not target.startswith(real_root + os.sep):
+            return "it is a link that leads out of the pool; links may not leave it"
+    elif not entry.is_dir() and not entry.is_file():
+        return "it is neither a file nor a folder"
+    return key_problem(relative)
 
 
 class _Walk:
