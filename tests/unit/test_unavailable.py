@@ -67,6 +67,7 @@ def test_two_catalogs_on_one_pool(tmp_path: Path):
         assert second.put(b"y", name="y").object_store_id == "new"
     (tmp_path / "state").rename(tmp_path / "second")
     (tmp_path / "mislaid").rename(tmp_path / "state")
-    with open_at(tmp_path, "new") as first, pytest.raises(Unavailable, match="another catalog has taken it over"):
-        first.open(dataset.id)
-        first.put(b"z", name="z")
+    with open_at(tmp_path, "new") as first:
+        with pytest.raises(Unavailable, match="another catalog has taken it over"):
+            first.put(b"z", name="z")
+        assert not (tmp_path / "new/000/dataset_2.dat").exists()
