@@ -70,4 +70,4 @@ def test_two_catalogs_on_one_pool(tmp_path: Path):
     with open_at(tmp_path, "new") as first:
         with pytest.raises(Unavailable, match="another catalog has taken it over"):
             first.put(b"z", name="z")
-        assert not (tmp_path / "new/000/dataset_2.dat").exists()
+        assert (tmp_path / "new/000/dataset_2.dat").read_bytes() == b"y"
