@@ -129,3 +129,9 @@ def test_a_detached_job_waits_and_can_be_cancelled(lab: Lab):
     assert lab.json("job", "cancel", "1")["state"] == "cancelled"
     assert lab.call("job", "cancel", "9").code == 3
     assert json.loads(lab.call("job", "cancel", "9", "--json").err)["status"] == 404
+
+
+def test_a_job_that_is_none_is_answered_with_where_to_look(lab: Lab):
+    lab.begin()
+    answer = lab.call("job", "show", "99")
+    assert (answer.code, answer.err) == (3, "holdfast: there is no job 99; holdfast jobs lists them\n")

@@ -95,12 +95,13 @@ class _Placer:
         if isinstance(node, TextNode) and node.text in ROUTERS:
             return self._over_all(node.text, said.spot)
         if isinstance(node, TextNode) and node.text is not None and node.text.strip() not in self._names:
-            kinds = " or ".join(ROUTERS)
-            guess = nearest(node.text, ROUTERS) or "hierarchical"
+            kinds = " or ".join(sorted(ROUTERS, reverse=True))
+            guess = nearest(node.text, sorted(ROUTERS)) or "hierarchical"
             message = f"there is no way of placing and no pool called {node.text[:60]!r}; it is {kinds}"
             instead = f"placement: {guess}" if guess in node.text else _TREE_EXAMPLE
             self._problems.error(said.spot, message, instead)
-            return self._over_all("hierarchical", said.spot)
+            weighed = any("weight" in pool.said for pool in self._pools.values())
+            return self._over_all("distributed" if weighed else "hierarchical", said.spot)
         tree = self._node(node, ROOT, 1)
         lost = [pool_id for pool_id in self._pools if pool_id not in self._placed]
         for pool_id in lost:

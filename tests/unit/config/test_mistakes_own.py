@@ -367,6 +367,7 @@ def test_the_key_that_was_written_is_the_one_to_be_written(desk):
 
 def test_weights_that_are_all_zero_are_said_once(desk):
     pools = "pools:\n  a: {type: disk, files_dir: d, weight: 0}\n  b: {type: disk, files_dir: e, weight: 0}\n"
+    assert len(said(desk, pools + "placement: round-robin\n")) == 2
     [found] = said(desk, pools + "placement: distributed\n")
     assert found.endswith("write: weight: 1")
 
