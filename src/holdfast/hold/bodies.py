@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from holdfast.blobs import Body, BytesBody, FileBody, StreamBody
-from holdfast.errors import Denied, InvalidKey, NotFound
+from holdfast.errors import Denied, InvalidKey, NotFound, StoreError
 from holdfast.keys import Key
 
 EXTRA_FILES_MAX = 100_000
@@ -39,12 +39,7 @@ def body_of(source: Source, name: str | None) -> tuple[Body, str]:
         if not str(source):
             raise InvalidKey("an empty name is no file; give the path of one", operation="put")
         path = Path(source)
-        try:
-            body: Body = FileBody.of(path)
-        except FileNotFoundError:
-            raise NotFound(f"there is no file {path}", operation="put") from None
-        except PermissionError:
-            raise Denied(f"{path} may not be read", operation="put") from None
+        body: Body = file_body(path)
         return body, name or _shown(path.name)
     if isinstance(source, bytes):
         body = BytesBody(source)
@@ -71,6 +66,25 @@ def _check_stream(source: object) -> None:
         raise InvalidKey(f"bytes cannot be had from {kind}; give a path, bytes, or a file opened with 'rb'")
 
 
+def file_body(path: Path, *, consume: bool = False, checksum: str | None = None) -> FileBody:
+    """The file at `path`; `NotFound`, `Denied` or `InvalidKey` if it cannot be put."""
+    try:
+        found = FileBody.of(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    except ValueError as error:  # a NUL in its name
+        raise InvalidKey(f"{str(path)!r} cannot be the name of a file: {error}", operation="put") from error
+    return FileBody(path, found.size_bytes, consume=consume, checksum=checksum)
+
+
+def _unusable(path: str | Path, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFound(f"there is no file {path}", operation="put")
+    if isinstance(error, PermissionError):
+        return Denied(f"{path} may not be read", operation="put")
+    return InvalidKey(f"{path} cannot be read: {error.strerror or error}", operation="put")
+
+
 def extra_files_of(folder: str | Path | None) -> list[tuple[str, FileBody]]:
     """(relative name, body) of every file below `folder`, by name.
 
@@ -80,13 +94,16 @@ def extra_files_of(folder: str | Path | None) -> list[tuple[str, FileBody]]:
     if folder is None:
         return []
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise NotFound(f"there is no folder {root}; extra files are given as a folder", operation="put")
     real = os.path.realpath(root)
-    found = sorted(_walk(root, real, "", 0))
+    try:
+        found = sorted(_walk(root, real, "", 0))
+    except OSError as error:
+        raise _unusable(error.filename or root, error) from error
     if len(found) > EXTRA_FILES_MAX:
         raise InvalidKey(f"{root} holds more than {EXTRA_FILES_MAX} files; pack them into an archive")
-    return [(relative, FileBody.of(path)) for relative, path in found]
+    return [(relative, file_body(path)) for relative, path in found]
 
 
 def _walk(folder: Path, real_root: str, base: str, depth: int) -> Iterator[tuple[str, Path]]:
@@ -96,7 +113,10 @@ def _walk(folder: Path, real_root: str, base: str, depth: int) -> Iterator[tuple
         relative = base + entry.name
         Key.parse(relative)
         if entry.is_symlink():
-            target = os.path.realpath(entry.path)
+            try:
+                target = os.path.realpath(entry.path, strict=True)
+            except OSError as error:
+                raise NotFound(f"{entry.path} is a link that leads nowhere; take it away", operation="put") from error
             if not target.startswith(real_root + os.sep):
                 raise Denied(f"{entry.path} is a link that leads out of the folder; copy the file there instead")
         mode = entry.stat().st_mode

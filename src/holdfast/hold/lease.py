@@ -23,7 +23,17 @@ from holdfast.blobs import BLOCK_BYTES, DEFAULT_GET, BlobStat, ByteRange, GetOpt
 from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Dataset, ExtraFile, Row
 from holdfast.catalog.catalog import Catalog
-from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidKey, NotFound, StoreError, Unavailable
+from holdfast.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    HoldfastError,
+    InvalidKey,
+    NoSpace,
+    NotFound,
+    StoreError,
+    Unavailable,
+)
 from holdfast.hold.pools import Pool, PoolSet, offline
 from holdfast.hold.transfer import Transfer, not_found
 from holdfast.keys import Key
@@ -125,7 +135,7 @@ class Lookout:
         self, dataset: int | str, options: GetOptions = DEFAULT_GET, extra_file: str | None = None
     ) -> Reader:
         """The dataset's bytes, or one of its extra files', from a replica that has them."""
-        dataset_id = dataset if isinstance(dataset, int) else self.find(dataset).id
+        dataset_id = layout.check_id(dataset) if isinstance(dataset, int) else self.find(dataset).id
         for attempt in range(ATTEMPTS):
             rows = self._catalog.datasets.locate(dataset_id)
             if not rows:
@@ -150,11 +160,11 @@ class Lookout:
             try:
                 return self._open_one(dataset_id, row, options, extra_file)
             except NotFound as error:
-                failure = error
+                failure = failure or error
                 if last and extra_file is None and state == "present":
                     self._catalog.fates.doubt(dataset_id, name, "missing", str(error))
-            except StoreError as error:
-                failure = failure or error
+            except StoreError as error:  # what cannot be asked may have it: that says more than an absence elsewhere
+                failure = error if failure is None or isinstance(failure, NotFound) else failure
         if failure is None:
             raise NotFound(f"dataset {dataset_id} has no bytes in any pool")
         if isinstance(failure, NotFound) and not last:
@@ -205,8 +215,12 @@ class Lookout:
 
         A whole dataset is checked against its checksum on the way; `Corrupt` marks the replica suspect.
         """
-        target = target.resolve() if target.is_symlink() else target
-        if target.exists() and not target.is_file():
+        try:
+            target = target.resolve() if target.is_symlink() else target
+            is_file = target.is_file() or not target.exists()
+        except (OSError, ValueError) as error:
+            raise _target_error(error, target) from error
+        if not is_file:
             return self._export_through(dataset, target, wanted, extra_file, on_progress)
         temporary = target.parent / f".{target.name[:100]}.{self._entropy.token(6)}.part"
         try:
@@ -231,7 +245,7 @@ class Lookout:
         if target.is_dir():
             raise InvalidKey(f"{target} is a folder; give the name of a file in it", operation="get")
         try:
-            with open(target, "wb", buffering=0) as stream:
+            with open(target, "wb") as stream:
                 return self.pour(dataset, stream, wanted, extra_file, on_progress)
         except OSError as error:
             raise _target_error(error, target) from error
@@ -337,14 +351,16 @@ def _give_name(stream: io.BufferedWriter, temporary: Path) -> None:
         os.close(here)
 
 
-def _target_error(error: OSError, target: Path) -> HoldfastError:
-    from holdfast.errors import Denied, NoSpace
-
-    reason = f"{target} could not be written: {error.strerror or error}; it is as it was before"
-    if error.errno in (28, 122):
+def _target_error(error: OSError | ValueError, target: Path) -> HoldfastError:
+    code = getattr(error, "errno", None)
+    why = getattr(error, "strerror", None) or error
+    reason = f"{str(target)!r} could not be written: {why}; it is as it was before"
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return NoSpace(reason, operation="get")
-    if error.errno in (1, 13, 30):
+    if code in (errno.EPERM, errno.EACCES, errno.EROFS):
         return Denied(reason, operation="get")
-    if error.errno in (2, 20):
+    if code in (errno.ENOENT, errno.ENOTDIR):
         return NotFound(f"there is no folder {target.parent}", operation="get")
+    if code in (None, errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP):
+        return InvalidKey(reason, operation="get")
     return Unavailable(reason, operation="get")

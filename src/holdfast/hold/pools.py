@@ -482,9 +482,8 @@ class Decision:
             if view.medium is not None:
                 everybodys = promised[view.medium]
                 limited_alone = self._pools.configured(name).facts.capacity_bytes is not None
-                views[name] = view.updated(
-                    medium_reserved_bytes=everybodys, reserved_bytes=view.reserved_bytes if limited_alone else everybodys
-                )
+                reserved = view.reserved_bytes if limited_alone else everybodys
+                views[name] = view.updated(medium_reserved_bytes=everybodys, reserved_bytes=reserved)
         return rank(request, self._pools.tree, views, rounds)
 
 

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from blake3 import blake3
+
 from holdfast import layout
-from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
+from holdfast.blobs import BLOCK_BYTES, BlobStat, Body, FileBody, GetOptions, PutOptions, Reader
 from holdfast.catalog.base import Dataset, ExtraFile, Finished, NewDataset, Prepared
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import (
@@ -28,6 +30,7 @@ from holdfast.errors import (
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
 from holdfast.placement.policy import Request, no_rounds
+from holdfast.stores.base import Store
 
 BATCH = 500  # datasets that share a transaction and a sync
 BATCH_BYTES = 1024 * 1024 * 1024  # or fewer, when they are so large together
@@ -71,10 +74,11 @@ class Transfer:
                 if failure is not None and incoming.request.pool is not None:
                     raise failure from None
                 raise
+            written: list[Key] = []
             try:
-                finished = self._store(prepared, incoming, durable=True)
+                finished = self._store(prepared, incoming, written, durable=True)
             except AlreadyExists as error:  # it came between our look and our write
-                self._catalog.writes.abandon(prepared)
+                self._undo(prepared, written, str(error))
                 if incoming.body.once:
                     raise Conflict(
                         f"while it was written, another program put something under its name ({prepared.key}) into "
@@ -85,21 +89,21 @@ class Transfer:
                     raise Unavailable(f"every new name is taken already: {error}", operation="put") from error
                 continue
             except (NoSpace, Unavailable, Denied, OutcomeUnknown) as error:
-                self._undo(prepared, str(error))
+                self._undo(prepared, written, str(error))
                 if not self._is_of_pool(error, prepared) or incoming.body.once:
                     raise
                 passed[prepared.object_store_id] = str(error)
                 failure = error
                 continue
             except BaseException as error:
-                self._undo(prepared, str(error) or type(error).__name__)
+                self._undo(prepared, written, str(error) or type(error).__name__)
                 raise
-            self._catalog.writes.commit([finished], actor)
+            self._commit([finished], {prepared: written}, actor)
             return prepared.dataset_id
 
     def put_many(self, incoming: Iterable[Incoming], actor: str | None = None) -> Iterator[int]:
-        """Store many; their ids, in order. A batch shares its syncs and its transactions and is stored as a
-        whole, or, if anything goes wrong with it, one by one until the first that fails raises."""
+        """Store many; their ids, in order. A batch shares its syncs and its transactions. If anything goes wrong
+        with one of it, those before it are stored, and it is tried alone: what is wrong then is raised."""
         queue, failures = iter(incoming), list[Exception]()
         while batch := _next_batch(queue, failures):
             yield from self._put_batch(batch, actor)
@@ -108,28 +112,52 @@ class Transfer:
 
     def _put_batch(self, batch: list[Incoming], actor: str | None) -> Iterator[int]:
         prepared = self._begin_batch(batch)
-        if prepared is None or not self._write_batch(batch, prepared, actor):
-            for one in batch:
-                yield self.put(one, actor)
-            return
-        for own in prepared:
+        stored, failure = (0, None) if prepared is None else self._write_batch(batch, prepared, actor)
+        for own in (prepared or [])[:stored]:
             yield own.dataset_id
+        for one in batch[stored:]:
+            if failure is not None and (one.body.once or not isinstance(failure, StoreError)):
+                raise failure
+            failure = None
+            yield self.put(one, actor)
 
-    def _write_batch(self, batch: list[Incoming], prepared: list[Prepared], actor: str | None) -> bool:
-        """Write and record a batch as a whole. False: nothing is stored, and they may be tried one by one."""
+    def _write_batch(
+        self, batch: list[Incoming], prepared: list[Prepared], actor: str | None
+    ) -> tuple[int, BaseException | None]:
+        """Write and record those before the first that fails; how many that are, and what failed then."""
+        finished: list[Finished] = []
+        written: dict[Prepared, list[Key]] = {own: [] for own in prepared}
+        failure: BaseException | None = None
+        touched_s = self._catalog.clock.monotonic_s()
         try:
-            finished = [self._store(own, one, durable=False) for own, one in zip(prepared, batch, strict=True)]
-            for pool in sorted({own.object_store_id for own in prepared}):
-                keys = [own.key for own in prepared if own.object_store_id == pool]
+            for own, one in zip(prepared, batch, strict=True):
+                finished.append(self._store(own, one, written[own], durable=False))
+                if self._catalog.clock.monotonic_s() - touched_s > TOUCH_S:
+                    touched_s = self._catalog.clock.monotonic_s()
+                    for waiting in prepared:
+                        self._catalog.writes.touch(waiting)
+        except BaseException as error:  # noqa: BLE001 - raised when those before it are stored
+            failure = error
+        try:
+            for pool in sorted({own.object_store_id for own in prepared[: len(finished)]}):
+                keys = [one.prepared.key for one in finished if one.prepared.object_store_id == pool]
                 self._pools.configured(pool).store().sync(keys)
-        except BaseException as error:
-            for own in prepared:
-                self._undo(own, str(error) or type(error).__name__)
-            if isinstance(error, StoreError) and not any(one.body.once for one in batch):
-                return False
+        except BaseException as error:  # noqa: BLE001 - raised when all is taken back
+            failure, finished = error, []
+        for own in prepared[len(finished) :]:
+            self._undo(own, written[own], str(failure) or type(failure).__name__)
+        if finished:
+            self._commit(finished, written, actor)
+        return len(finished), failure
+
+    def _commit(self, finished: list[Finished], written: dict[Prepared, list[Key]], actor: str | None) -> None:
+        """Record what is written. What was given up for dead meanwhile is taken back: its bytes are nobody's."""
+        try:
+            self._catalog.writes.commit(finished, actor)
+        except Conflict as error:
+            for one in finished:
+                self._undo(one.prepared, written[one.prepared], str(error))
             raise
-        self._catalog.writes.commit(finished, actor)
-        return True
 
     def _begin_batch(self, batch: list[Incoming]) -> list[Prepared] | None:
         if len(batch) < 2 or any(one.body.size_bytes is None or one.extra_files for one in batch):
@@ -141,8 +169,14 @@ class Transfer:
         except (NoSpace, Unavailable):
             return None  # perhaps some of them fit
 
-    def _store(self, prepared: Prepared, incoming: Incoming, *, durable: bool) -> Finished:
-        """Write all blobs of a dataset: the extra files first, so that whoever sees the primary sees all."""
+    def _store(
+        self, prepared: Prepared, incoming: Incoming, written: list[Key], *, durable: bool
+    ) -> Finished:
+        """Write all blobs of a dataset: the extra files first, so that whoever sees the primary sees all.
+
+        `written` are the keys that may be there then, also after an error; what others have put there is not
+        among them.
+        """
         store = self._pools.configured(prepared.object_store_id).store()
         watch = _Watch(self._catalog, self._pools, prepared, incoming)
         extras: list[ExtraFile] = []
@@ -150,26 +184,22 @@ class Transfer:
         keys: list[Key] = []
         for relative, body in incoming.extra_files:
             key = layout.extra_file_key(prefix, relative)
-            stat = store.put(key, body, PutOptions(if_absent=True, durable=False, on_progress=watch))
+            stat = _put_new(store, key, body, PutOptions(durable=False, on_progress=watch), written)
             watch.settle(stat.size_bytes)
             extras.append(ExtraFile(relative, stat.size_bytes, stat.checksum))
             keys.append(key)
         if keys and durable:
             store.sync(keys)
-        stat = store.put(
-            prepared.key,
-            incoming.body,
-            PutOptions(
-                digest=incoming.digest, if_absent=True, durable=durable, on_progress=watch if durable else None
-            ),
-        )
+        options = PutOptions(digest=incoming.digest, durable=durable, on_progress=watch if durable else None)
+        stat = _put_new(store, prepared.key, incoming.body, options, written)
         assert stat.checksum is not None, "a put answers with the checksum of what was written"
         return Finished(prepared, stat.size_bytes, stat.checksum, stat.version, tuple(extras))
 
-    def _undo(self, prepared: Prepared, why: str) -> None:
+    def _undo(self, prepared: Prepared, written: Sequence[Key], why: str) -> None:
         """Take back what a failed put has written. Where its pool does not answer, `reap` does it later."""
         try:
-            self.delete_blobs(prepared.object_store_id, prepared.key)
+            for key in written:
+                self._pools.configured(prepared.object_store_id).store().delete(key)
         except HoldfastError:
             self._catalog.writes.give_up(prepared, why)
         else:
@@ -214,9 +244,11 @@ class Transfer:
                 body,
                 PutOptions(digest=digest, on_progress=watch, on_staged=_intent(self._catalog, prepared)),
             )
-        except BaseException as error:
-            if not isinstance(error, OutcomeUnknown):
-                self._catalog.replaces.abandon(prepared)
+        except OutcomeUnknown:
+            self.settle_replace(prepared)
+            raise
+        except BaseException:
+            self._catalog.replaces.abandon(prepared)
             raise
         assert stat.checksum is not None, "a put answers with the checksum of what was written"
         finished = Finished(prepared, stat.size_bytes, stat.checksum, stat.version)
@@ -239,6 +271,23 @@ class Transfer:
                 store=prepared.object_store_id, operation="replace",
             )  # fmt: skip
 
+    def settle_replace(self, prepared: Prepared) -> None:
+        """A replace of which nobody knows how it ended: look what lies there, and record it or forget it. Where
+        the pool does not answer the room stays reserved, for `reap` to come back to."""
+        staged = self._catalog.replaces.staged(prepared.dataset_id, prepared.object_store_id)
+        dataset = self._catalog.datasets.find(prepared.dataset_id)
+        if staged is not None and dataset is not None:
+            try:
+                store = self._pools.online(prepared.object_store_id).store()
+                with store.open(prepared.key, GetOptions(fresh=True)) as reader:
+                    actual = _digest_of(reader)
+            except NotFound:
+                actual = ""
+            except StoreError:
+                return
+            self.finish_replace(dataset, prepared.object_store_id, actual)
+        self._catalog.replaces.abandon(prepared)
+
     def finish_replace(self, dataset: Dataset, object_store_id: str, actual: str) -> Dataset | None:
         """A replace that died between publishing and recording: record it if `actual` is what it staged."""
         staged = self._catalog.replaces.staged(dataset.id, object_store_id)
@@ -248,6 +297,24 @@ class Transfer:
         stat = self._pools.configured(object_store_id).store().stat(replica.key)
         prepared = Prepared(dataset.id, dataset.uuid, object_store_id, replica.key, "", dataset.owner)
         return self._catalog.replaces.commit(Finished(prepared, staged[1], staged[0], stat.version), None)
+
+
+def _digest_of(reader: Reader) -> str:
+    digest = blake3()
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    while count := reader.readinto(buffer):
+        digest.update(buffer[:count])
+    return f"blake3:{digest.hexdigest()}"
+
+
+def _put_new(store: Store, key: Key, body: Body, options: PutOptions, written: list[Key]) -> BlobStat:
+    """Put under a key that nobody has; the key is among those written unless somebody has it."""
+    written.append(key)
+    try:
+        return store.put(key, body, replace(options, if_absent=True))
+    except AlreadyExists:
+        written.remove(key)
+        raise
 
 
 def _next_batch(queue: Iterator[Incoming], failures: list[Exception]) -> list[Incoming]:

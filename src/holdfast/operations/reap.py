@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.catalog.base import Prepared
-from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
+from holdfast.errors import Conflict, HoldfastError, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
-from holdfast.operations.pace import Pace, at_once, side_by_side
-from holdfast.operations.scrub import FRESH, digest_of
+from holdfast.operations.pace import at_once, side_by_side
 
 PAGE = 200
 DELETED_EXPIRES_S = 30 * 86_400
@@ -106,7 +105,7 @@ def _dead_holder(hold: Hold, holder_id: str) -> Batch:
 
 def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
     if kind == "replace":
-        _settle_replace(hold, prepared)
+        hold.transfer.settle_replace(prepared)
         return
     try:
         hold.transfer.delete_blobs(prepared.object_store_id, prepared.key)
@@ -114,25 +113,6 @@ def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
         hold.catalog.writes.give_up(prepared, f"its write was interrupted: {error}")
     else:
         hold.catalog.writes.abandon(prepared)
-
-
-def _settle_replace(hold: Hold, prepared: Prepared) -> None:
-    """A replace that died: record it if its bytes were published, else forget it."""
-    dataset = hold.catalog.datasets.find(prepared.dataset_id)
-    staged = hold.catalog.replaces.staged(prepared.dataset_id, prepared.object_store_id)
-    if dataset is not None and staged is not None:
-        try:
-            store = hold.poolset.online(prepared.object_store_id).store()
-            with store.open(prepared.key, FRESH) as reader:
-                actual = digest_of(reader, Pace(hold.clock, None))
-        except NotFound:
-            actual = ""
-        except StoreError:
-            return  # the pool does not answer: the reservation stays until it does
-        if hold.transfer.finish_replace(dataset, prepared.object_store_id, actual) is not None:
-            hold.catalog.replaces.abandon(prepared)
-            return
-    hold.catalog.replaces.abandon(prepared)
 
 
 def _expire(hold: Hold, ids: list[int]) -> Batch:
