@@ -287,11 +287,11 @@ def test_folders_that_lead_back_to_themselves_end(driver: DiskDriver, root: Path
 # -- what else lies in folders ----------------------------------------------------------------------------------------
 
 
-def test_special_files_are_absent(driver: DiskDriver, root: Path):
+def test_special_files_are_absent(driver: DiskDriver, root: Path, monkeypatch: pytest.MonkeyPatch):
     (root / "000").mkdir()
     os.mkfifo(root / "000" / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(root / "000")
+        monkeypatch.chdir(root / "000")
         listener.bind("socket")
     names = ["fifo", "socket"]
     if os.geteuid() == 0:
@@ -306,7 +306,6 @@ def test_special_files_are_absent(driver: DiskDriver, root: Path):
         with pytest.raises(AlreadyExists):
             driver.put(Key(f"000/{name}"), BytesBody(b"x"), PutOptions(if_absent=True))
     assert listed(driver) == []
-    os.chdir("/")
 
 
 def test_names_that_are_no_keys_are_not_listed(driver: DiskDriver, root: Path):
