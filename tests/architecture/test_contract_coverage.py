@@ -24,8 +24,6 @@ def concrete_modules() -> list[str]:
             is_one = path.suffix == ".py" or (path / "__init__.py").exists()
             if is_one and path.stem not in NOT_CONCRETE and not path.stem.startswith("_"):
                 found.append(f"holdfast.{room}.{path.stem}")
-    if (PACKAGE / "catalog" / "sql.py").exists():
-        found.append("holdfast.catalog.sql")
     return found
 
 

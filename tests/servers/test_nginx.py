@@ -16,9 +16,7 @@ from holdfast.testing.servers import Server, free_port
 pytestmark = pytest.mark.needs("nginx")
 
 
-def test_it_serves_ranges_of_a_file_that_only_the_caller_may_read(
-    nginx: Callable[..., Server], tmp_path: Path
-) -> None:
+def test_it_serves_ranges_of_a_file_that_only_the_caller_may_read(nginx: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "reads.fastq").write_bytes(b"ACGTACGT")
     (tmp_path / "reads.fastq").chmod(0o600)
     port = free_port()
