@@ -9,8 +9,8 @@ from holdfast.catalog.catalog import Catalog
 from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
 from holdfast.config.registry import make_driver
 from holdfast.errors import ConfigError, Problem
+from holdfast.hold.facts import Pool, PoolFacts
 from holdfast.hold.hold import Hold
-from holdfast.hold.pools import Pool, PoolFacts
 from holdfast.placement.policy import Branch, Leaf, Node
 
 

@@ -32,8 +32,9 @@ from holdfast.catalog.base import (
 from holdfast.catalog.catalog import Catalog, Totals
 from holdfast.errors import Conflict, HoldfastError, InvalidKey, NotFound, Problem
 from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of, file_body
+from holdfast.hold.facts import Pool, PoolCheck, PoolInfo
 from holdfast.hold.lease import Lease, Lookout
-from holdfast.hold.pools import Pool, PoolCheck, PoolInfo, PoolSet
+from holdfast.hold.pools import PoolSet
 from holdfast.hold.shapes import dataset_json, why_unavailable
 from holdfast.hold.transfer import Incoming, Transfer, announced
 from holdfast.hold.writer import Writer

@@ -34,7 +34,8 @@ from holdfast.errors import (
     StoreError,
     Unavailable,
 )
-from holdfast.hold.pools import Pool, PoolSet, offline
+from holdfast.hold.facts import Pool, offline
+from holdfast.hold.pools import PoolSet
 from holdfast.hold.transfer import Transfer, not_found
 from holdfast.keys import Key
 from holdfast.placement.locator import candidates

@@ -16,8 +16,8 @@ from holdfast.blobs import BlobStat
 from holdfast.catalog.adoptions import Found
 from holdfast.catalog.base import Replica
 from holdfast.errors import HoldfastError, NotFound, Unavailable
+from holdfast.hold.facts import Pool
 from holdfast.hold.hold import Hold
-from holdfast.hold.pools import Pool
 from holdfast.keys import Key
 from holdfast.operations.base import Amount, Batch, Parameters, Plan, Progress
 from holdfast.operations.pace import Pace, at_once, side_by_side

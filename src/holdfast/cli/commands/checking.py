@@ -9,7 +9,7 @@ from holdfast.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
     from holdfast.errors import Problem
-    from holdfast.hold.pools import PoolCheck
+    from holdfast.hold.facts import PoolCheck
 
 EXIT_UNAVAILABLE = 6
 

@@ -12,8 +12,8 @@ from holdfast.cli.failure import UsageError
 from holdfast.cli.invocation import Invocation, command
 
 if TYPE_CHECKING:
+    from holdfast.hold.facts import PoolInfo
     from holdfast.hold.hold import Hold
-    from holdfast.hold.pools import PoolInfo
 
 PoolArgument = Annotated[str, typer.Argument(metavar="ID", help="The pool's object_store_id.")]
 

@@ -11,6 +11,7 @@ from holdfast.catalog.passwords import CHARS_MIN
 from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.server.auth import sign_in
 from holdfast.server.context import accounts_of, hold_of, in_thread, require_user, visit_of
+from holdfast.server.pages import words
 from holdfast.server.pages.forms import Form, Sent
 from holdfast.server.pages.rendering import back_to, render_page
 
@@ -80,8 +81,7 @@ def _set_password(request: Request, form: Form) -> str | None:
     try:
         accounts.set_password(user.email, form.raw("new"))
     except InvalidKey as error:
-        text = str(error)
-        return text[:1].upper() + text[1:] + "."
+        return words.sentence(str(error))
     return None
 
 

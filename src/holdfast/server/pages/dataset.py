@@ -143,7 +143,7 @@ def _preview(hold: Hold, dataset: Dataset) -> tuple[Preview | None, str | None]:
         with hold.open(dataset.id, range=ByteRange(0, wanted) if wanted else None) as stream:
             head = stream.read(wanted)
     except HoldfastError as error:
-        return None, _trouble(hold, dataset) or f"Its bytes cannot be read now: {error}."
+        return None, _trouble(hold, dataset) or words.sentence(f"Its bytes cannot be read now: {error}")
     text = _text_of(head, cut=len(head) < dataset.size_bytes)
     if not text:
         return None, None
@@ -168,7 +168,7 @@ def _trouble(hold: Hold, dataset: Dataset) -> str | None:
     if dataset.object_store_id is None or dataset.state == "purged":
         return None
     why = why_unavailable(dataset, hold.unavailable())
-    return None if why is None else f"It cannot be read now: {why}."
+    return None if why is None else words.sentence(f"It cannot be read now: {why}")
 
 
 def _no_path(hold: Hold, dataset: Dataset) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
+from holdfast.server.pages import words
 from holdfast.server.pages.rendering import page_headers, render_page, wants_fragment
 
 _ADVICE = {
@@ -29,13 +30,10 @@ def render_error(request: Request, status: int, title: str, detail: str) -> Resp
     """A page for an error. Who is not signed in is asked to, and comes back to where they wanted to go."""
     if status == 401:
         return _ask_to_sign_in(request)
-    detail = detail[:1].upper() + detail[1:]
-    if detail and detail[-1] not in ".!?":
-        detail += "."
     values = {
         "status": status,
         "title": title,
-        "detail": detail,
+        "detail": words.sentence(detail),
         "advice": _ADVICE.get(status),
         "again": status in _AGAIN and request.method in {"GET", "HEAD"},
         "way_on": _way_on(request),

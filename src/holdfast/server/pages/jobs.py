@@ -91,8 +91,7 @@ def run(request: Request, form: Sent) -> Response:
     try:
         job = _submit(request, user, draft)
     except HoldfastError as error:
-        text = str(error)
-        return _page(request, user, draft, problem=text[:1].upper() + text[1:] + ".")
+        return _page(request, user, draft, problem=words.sentence(str(error)))
     return back_to(request, f"/jobs/{job.id}")
 
 

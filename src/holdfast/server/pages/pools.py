@@ -12,8 +12,8 @@ from holdfast.catalog.accounts import Account
 from holdfast.catalog.base import POOL_STATES
 from holdfast.config.quantities import BadValue, plain_number, read_size
 from holdfast.errors import InvalidKey
+from holdfast.hold.facts import PoolInfo
 from holdfast.hold.hold import Hold
-from holdfast.hold.pools import PoolInfo
 from holdfast.placement.policy import Branch, Leaf, Node
 from holdfast.server.context import hold_of, require_admin, require_user
 from holdfast.server.pages import words
@@ -83,7 +83,7 @@ class Card:
 
 
 @router.get("/pools")
-def show_pools(request: Request, size: Annotated[str, Query(max_length=40)] = "") -> Response:
+def show_pools(request: Request, asked: Annotated[str, Query(alias="size", max_length=40)] = "") -> Response:
     """All pools; for htmx, the cards alone."""
     user, hold = require_user(request), hold_of(request)
     places = _places(hold.poolset.tree)
@@ -92,17 +92,17 @@ def show_pools(request: Request, size: Annotated[str, Query(max_length=40)] = ""
     if wants_fragment(request):
         return render_fragment(request, "pools/_cards.html", values)
     rendered, _ = tagged(request, "pools/_cards.html", values)
-    values = {"cards": rendered, "rule": _rule(hold.poolset.tree), **_next(hold, user, size)}
+    values = {"cards": rendered, "rule": _rule(hold.poolset.tree), **_next(hold, user, asked)}
     return render_page(request, "pools/list.html", values)
 
 
 @router.get("/pools/next")
-def show_next(request: Request, size: Annotated[str, Query(max_length=40)] = "") -> Response:
+def show_next(request: Request, asked: Annotated[str, Query(alias="size", max_length=40)] = "") -> Response:
     """Where a dataset of that size would go now."""
     user, hold = require_user(request), hold_of(request)
     if not wants_fragment(request):
-        return back_to(request, "/pools" + query_of({"size": size}))
-    return render_fragment(request, "pools/_next.html", _next(hold, user, size))
+        return back_to(request, "/pools" + query_of({"size": asked}))
+    return render_fragment(request, "pools/_next.html", _next(hold, user, asked))
 
 
 @router.post("/pools/state")
@@ -188,18 +188,18 @@ def _trouble(info: PoolInfo) -> str | None:
     if info.configured and info.reachable:
         return None
     why = info.unreachable_because or "it does not answer"
-    why = why[:1].upper() + why[1:] + ("" if why.endswith(".") else ".")
+    why = words.sentence(why)
     if not info.datasets:
         return why
     stay = "stays listed and comes" if info.datasets == 1 else "stay listed and come"
     return f"{why} Its {words.counted(info.datasets, 'dataset')} {stay} back with it."
 
 
-def _next(hold: Hold, user: Account, size: str) -> dict[str, Any]:
+def _next(hold: Hold, user: Account, asked: str) -> dict[str, Any]:
     size_bytes, problem = 0, None
-    if size.strip():
+    if asked.strip():
         try:
-            size_bytes = read_size(size)
+            size_bytes = read_size(asked)
         except BadValue as error:
             problem = error.message + (f"; write for example: {error.instead}" if error.instead else "")
     choices: list[dict[str, Any]] = []
@@ -214,7 +214,7 @@ def _next(hold: Hold, user: Account, size: str) -> dict[str, Any]:
                     "reason": choice.reason,
                 }
             )
-    return {"choices": choices, "asked": size.strip(), "size_problem": problem}
+    return {"choices": choices, "asked": asked.strip(), "size_problem": problem}
 
 
 def _rule(tree: Node) -> str:

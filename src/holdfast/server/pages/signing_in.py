@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse, Response
 from holdfast.errors import Unauthenticated
 from holdfast.server.auth import redeem_link, sign_in, sign_out
 from holdfast.server.context import accounts_of, current_user, in_thread
+from holdfast.server.pages import words
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import THEME_COOKIE, THEMES, back_to, local_path, render_page
 from holdfast.server.problem import HttpProblem
@@ -38,8 +39,7 @@ async def do_sign_in(request: Request, form: Sent) -> Response:
         session = await sign_in(email, form.raw("password"), request)
     except (Unauthenticated, HttpProblem) as error:
         status = error.status if isinstance(error, HttpProblem) else 401
-        text = str(error)
-        problem = text[:1].upper() + text[1:] + "."
+        problem = words.sentence(str(error))
         response = await in_thread(_form, request, email=email, next_page=next_page, problem=problem, status=status)
         if error.retry_after_s:
             response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
@@ -61,8 +61,7 @@ async def use_link(request: Request, secret: str) -> Response:
     try:
         session = await redeem_link(secret, request)
     except Unauthenticated as error:
-        text = str(error)
-        return await in_thread(_form, request, problem=text[:1].upper() + text[1:] + ".", status=401)
+        return await in_thread(_form, request, problem=words.sentence(str(error)), status=401)
     if session.account.has_password:
         response = back_to(request, "/datasets", "Welcome back.")
     else:

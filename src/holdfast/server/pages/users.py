@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.server.context import accounts_of, require_admin, settings_of, visit_of
+from holdfast.server.pages import words
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import back_to, query_of, render_page
 
@@ -33,7 +34,7 @@ def add_user(request: Request, form: Sent) -> Response:
         account = accounts.create(email, is_admin="admin" in form)
     except HoldfastError as error:
         text = str(error).partition("; change it with")[0]
-        return _page(request, problem=text[:1].upper() + text[1:] + ".", email=email)
+        return _page(request, problem=words.sentence(text), email=email)
     return _page(request, link_for=account.email)
 
 
@@ -58,7 +59,7 @@ def change_user(request: Request, account_id: int, form: Sent) -> Response:
         change(email)
     except HoldfastError as error:
         reason = str(error).partition(": holdfast")[0]
-        return _page(request, problem=reason[:1].upper() + reason[1:] + ".")
+        return _page(request, problem=words.sentence(reason))
     return back_to(request, "/users", text)
 
 

@@ -34,6 +34,12 @@ def size_words(size_bytes: float | None) -> str:
     return f"{size:.{digits}f}{NBSP}{_UNITS[unit]}"
 
 
+def sentence(text: str) -> str:
+    """The text as a sentence: it begins with a capital and ends with a mark."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text[-1:] in {"", ".", "!", "?"} else ".")
+
+
 def with_sizes(text: str) -> str:
     """A sentence with `41943040 bytes` in it, with `40.0 MiB` instead."""
     return _BYTES.sub(lambda found: size_words(int(found[1])), text)
