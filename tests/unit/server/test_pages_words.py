@@ -83,3 +83,9 @@ def test_durations(duration_s: float | None, said: str):
 def test_bytes_in_sentences():
     assert words.with_sizes("stored 41943040 bytes in newdata") == "stored 40.0\u00a0MiB in newdata"
     assert words.with_sizes("stored 12 bytes") == "stored 12 bytes"
+
+
+def test_sentences():
+    assert words.sentence("there is no dataset 7") == "There is no dataset 7."
+    assert words.sentence("is it mounted?") == "Is it mounted?"
+    assert words.sentence("") == ""
