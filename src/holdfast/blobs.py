@@ -96,6 +96,11 @@ class Usage:
     medium: str | None = None
 
 
+def disk_medium(device: int) -> str:
+    """What a local file system is called among media."""
+    return f"disk {device}"
+
+
 @runtime_checkable
 class Body(Protocol):
     """Bytes to be put.
@@ -139,6 +144,11 @@ class FileBody:
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb", buffering=0)
+
+    @property
+    def medium(self) -> str:
+        """The medium that the file takes room on now, as `Usage.medium` names it."""
+        return disk_medium(os.stat(self.path).st_dev)
 
 
 @dataclass(frozen=True, slots=True)

@@ -401,7 +401,6 @@ def test_announced_uploads_take_their_room_on_the_disk(small_disk: Callable[...,
             announce(client, 30 * MIB)
 
 
-@pytest.mark.xfail(reason="the hold counts an adopted file that lies in the pool already twice", strict=True)
 def test_one_upload_may_take_nearly_the_whole_disk(small_disk: Callable[..., Disk]):
     """It lies in the pool already: it does not need its room twice to become a dataset."""
     disk = small_disk(64)

@@ -358,7 +358,9 @@ class Hold:
 
     def check_pools(self) -> list[PoolCheck]:
         """Prove each pool by writing, reading back and deleting a probe; name those that are left behind."""
-        return [self.poolset.check(name) for name in self.poolset.order] + self.poolset.left_behind()
+        checks = [self.poolset.check(name) for name in self.poolset.order]
+        renamed = {check.rename_from for check in checks}
+        return checks + [check for check in self.poolset.left_behind() if check.object_store_id not in renamed]
 
     # -- the end ------------------------------------------------------------------------------------------
 

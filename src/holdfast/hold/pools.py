@@ -8,6 +8,7 @@ be reached stops another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from holdfast import layout
@@ -232,9 +233,12 @@ class PoolSet:
 
     # -- snapshots ----------------------------------------------------------------------------------------
 
-    def decide(self, passed_over: Mapping[str, str] | None = None) -> Decision:
-        """A ranking to be used within one transaction. `passed_over`: pools that failed just now, and why."""
-        return Decision(self, passed_over or {})
+    def decide(
+        self, passed_over: Mapping[str, str] | None = None, given: tuple[str, int] | None = None
+    ) -> Decision:
+        """A ranking to be used within one transaction. `passed_over`: pools that failed just now, and why. `given`:
+        (medium, bytes) of a file that is to be taken over, and takes no more room where it lies already."""
+        return Decision(self, passed_over or {}, given)
 
     def view(self, pool: Pool, row: PoolRow) -> PoolView:
         """A snapshot of one pool."""
@@ -337,7 +341,7 @@ class PoolSet:
         return [
             PoolCheck(
                 row.object_store_id, "warning",
-                f"it is no longer in the file; its {row.datasets} datasets are unavailable until it is back",
+                f"it is no longer in the file; datasets that are unavailable until it is back: {row.datasets}",
             )
             for row in self._catalog.pools.all()
             if row.object_store_id not in self._pools and row.datasets
@@ -352,8 +356,8 @@ class Decision:
     else be counted as room twice.
     """
 
-    def __init__(self, pools: PoolSet, passed_over: Mapping[str, str]) -> None:
-        self._pools = pools
+    def __init__(self, pools: PoolSet, passed_over: Mapping[str, str], given: tuple[str, int] | None) -> None:
+        self._pools, self._given = pools, given
         self._failed = {**pools.unusable(), **passed_over}
         self._media: dict[str, PoolView] = {}
 
@@ -371,7 +375,7 @@ class Decision:
             if seen is None:
                 failed = self._failed.get(name)
                 seen = self._pools.view(pool, row) if failed is None else self._pools.view_failed(pool, row, failed)
-                self._media[name] = seen
+                seen = self._media[name] = self._without_given(seen)
             views[name] = seen.updated(reserved_bytes=row.reserved_bytes)
             promised[seen.medium] = promised.get(seen.medium, 0) + row.reserved_bytes
         for name, view in views.items():  # several pools may share a medium, its room and its limit
@@ -381,6 +385,15 @@ class Decision:
                 reserved = view.reserved_bytes if limited_alone else everybodys
                 views[name] = view.updated(medium_reserved_bytes=everybodys, reserved_bytes=reserved)
         return rank(request, self._pools.tree, views, rounds)
+
+    def _without_given(self, view: PoolView) -> PoolView:
+        """The medium as it is without the file that is to be taken over."""
+        if self._given is None or view.medium != self._given[0] or view.free_bytes is None:
+            return view
+        size_bytes = self._given[1]
+        limited_alone = self._pools.configured(view.object_store_id).facts.capacity_bytes is not None
+        used_bytes = view.used_bytes if limited_alone else view.used_bytes - size_bytes
+        return replace(view, used_bytes=used_bytes, free_bytes=view.free_bytes + size_bytes)
 
 
 def _same(facts: PoolFacts, row: PoolRow | None) -> bool:

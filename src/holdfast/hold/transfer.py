@@ -63,12 +63,13 @@ class Transfer:
     def put(self, incoming: Incoming, actor: str | None = None) -> int:
         """Store one dataset; its id. Tries every pool that placement allows before it gives up."""
         passed: dict[str, str] = {}
+        given = _given(incoming.body)
         failure: StoreError | None = None
         collisions = 0
         while True:
             try:
                 [prepared] = self._catalog.writes.begin(
-                    [(incoming.new, incoming.request)], self._pools.decide(passed), self._pools
+                    [(incoming.new, incoming.request)], self._pools.decide(passed, given), self._pools
                 )
             except (NoSpace, Unavailable):
                 if failure is not None and incoming.request.pool is not None:
@@ -315,6 +316,13 @@ def _put_new(store: Store, key: Key, body: Body, options: PutOptions, written: l
     except AlreadyExists:
         written.remove(key)
         raise
+
+
+def _given(body: Body) -> tuple[str, int] | None:
+    """(medium, bytes) of a file that was given away: it may become the blob without taking more room."""
+    if isinstance(body, FileBody) and body.consume:
+        return body.medium, body.size_bytes
+    return None
 
 
 def _next_batch(queue: Iterator[Incoming], failures: list[Exception]) -> list[Incoming]:

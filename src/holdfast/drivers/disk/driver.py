@@ -24,7 +24,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from holdfast.blobs import DEFAULT_GET, DEFAULT_PUT, BlobStat, Body, ByteRange, GetOptions, PutOptions, Reader, Usage
+from holdfast.blobs import (
+    DEFAULT_GET,
+    DEFAULT_PUT,
+    BlobStat,
+    Body,
+    ByteRange,
+    GetOptions,
+    PutOptions,
+    Reader,
+    Usage,
+    disk_medium,
+)
 from holdfast.drivers.disk.medium import ABSENT, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
 from holdfast.drivers.disk.putting import Putting
 from holdfast.drivers.disk.walk import walk_files, walk_refused
@@ -201,7 +212,7 @@ class DiskDriver(Driver):
             device = os.stat(self.root).st_dev
         except OSError as error:
             self._medium.fail(error, "", "usage")
-        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, f"disk {device}")
+        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, disk_medium(device))
 
     def probe(self) -> None:
         self._medium.require("probe")
