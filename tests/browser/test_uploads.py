@@ -232,3 +232,14 @@ def _blake3(path: Path) -> str:
     from blake3 import blake3
 
     return blake3(path.read_bytes()).hexdigest()
+
+
+def test_a_hundred_files_leave_a_clean_list(own_lab: Laboratory, new_page: NewPage):
+    own_lab.put("before.txt", b"x")
+    page = signed_in(new_page(own_lab))
+    page.evaluate(DROP, [[f"many-{number:03}.txt" for number in range(100)], 1000])
+    expect(page.locator("#summary")).to_contain_text("101\u00a0datasets", timeout=60_000)
+    expect(page.locator(".up")).to_have_count(0, timeout=15_000)
+    expect(page.locator("#uploads-here")).to_be_hidden()
+    expect(page.locator("#list tbody tr")).to_have_count(50)
+    assert len({row[0] for row in own_lab.rows("SELECT name FROM dataset")}) == 101

@@ -101,9 +101,9 @@
       await send(upload);
       forget(upload);
       upload.state = "done";
-      const id = upload.done?.getResponseHeader("Holdfast-Dataset");
-      upload.dataset = id;
-      say(upload.name + " is stored");
+      upload.dataset = upload.done?.getResponseHeader("Holdfast-Dataset");
+      if (uploads.length < 4) say(upload.name + " is stored");
+      else if (!active()) say("All uploads are stored");
       refresh();
     } catch (error) {
       if (upload.state !== "sending") return draw();
@@ -246,17 +246,20 @@
   }
 
   // ---- the list below: shows what has arrived; then the upload's own row goes, in the same moment
-  let asked;
+  let asked = false;
   function refresh() {
-    clearTimeout(asked);
-    asked = setTimeout(() => {
+    if (asked) return;
+    asked = true;
+    setTimeout(() => {
+      asked = false;
       const list = one("#list");
       if (!list || !one("#drop:not(.tall)")) return one("#drop") && go(location.href);
+      for (const upload of uploads) upload.listed ||= upload.state === "done" && !location.search;
       window.htmx?.trigger(list, "refresh");
-    }, 60);
+    }, 150);
   }
   document.addEventListener("htmx:after:swap", () => {
-    const gone = uploads.filter((upload) => upload.state === "done" && one("#d" + upload.dataset));
+    const gone = uploads.filter((upload) => upload.state === "done" && (upload.listed || one("#d" + upload.dataset)));
     for (const upload of gone) uploads.splice(uploads.indexOf(upload), 1);
     if (gone.length || one("#uploads-here") !== place) draw();
   });
