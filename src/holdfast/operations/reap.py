@@ -23,6 +23,7 @@ from holdfast.operations.pace import at_once, side_by_side
 PAGE = 200
 DELETED_EXPIRES_S = 30 * 86_400
 GRACE_S = 86_400
+SILENT_S = 86_400
 
 
 class Reap:
@@ -66,6 +67,7 @@ class Reap:
         """Dead writes, expired datasets, retired replicas, temporary files. Looks anew when it is resumed."""
         for holder in hold.catalog.holders.dead():
             yield _dead_holder(hold, holder.id)
+        yield _silent(hold)
         after = 0
         while page := hold.catalog.fates.expired(_expired_before(hold), after, PAGE):
             yield _expire(hold, page)
@@ -85,9 +87,15 @@ def recover(hold: Hold) -> int:
         for prepared, kind in hold.catalog.reservations.unfinished(holder.id):
             _take_back(hold, prepared, kind)
             count += 1
-        with hold.catalog.db.write() as cursor:
-            hold.catalog.holders.forget(cursor, holder.id)
+        _forget(hold, holder.id)
     return count
+
+
+def _forget(hold: Hold, holder_id: str) -> None:
+    """A dead process, once nothing of it is left to settle: what a pool holds back is come back to."""
+    if not hold.catalog.reservations.unfinished(holder_id):
+        with hold.catalog.db.write() as cursor:
+            hold.catalog.holders.forget(cursor, holder_id)
 
 
 def _dead_holder(hold: Hold, holder_id: str) -> Batch:
@@ -97,10 +105,23 @@ def _dead_holder(hold: Hold, holder_id: str) -> Batch:
             _take_back(hold, prepared, kind)
             progress.done(objects=1)
             progress.count("unfinished_writes")
-        with hold.catalog.db.write() as cursor:
-            hold.catalog.holders.forget(cursor, holder_id)
+        _forget(hold, holder_id)
 
     return Batch("holders", apply)
+
+
+def _silent(hold: Hold) -> Batch:
+    """Writes that gave no sign of life for a day, whatever their process does: a thread of it that failed while its
+    catalog was away could not say so."""
+
+    def apply(progress: Progress) -> None:
+        for prepared, kind in hold.catalog.reservations.silent(hold.clock.now_us() - SILENT_S * 1_000_000):
+            progress.check()
+            _take_back(hold, prepared, kind)
+            progress.done(objects=1)
+            progress.count("unfinished_writes")
+
+    return Batch("silent", apply)
 
 
 def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
