@@ -9,9 +9,11 @@ import json
 import os
 import sqlite3
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -170,6 +172,14 @@ def recount(url: str) -> None:
             assert size == total, (dataset_id, pool, state)
     numbers = [row[0] for row in rows_of(url, "SELECT id FROM event ORDER BY id")]
     assert len(set(numbers)) == len(numbers)
+
+
+def open_to_all(folder: Path) -> None:
+    """Let other accounts into a test's own folder."""
+    for one in (folder, *folder.parents):
+        if one == Path(tempfile.gettempdir()).resolve() or one == Path(one.anchor):
+            return
+        one.chmod(one.stat().st_mode | 0o055)
 
 
 # -- children -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.catalog_kit import in_children
+from tests.contract.catalog_kit import in_children, open_to_all
 
 from holdfast.blobs import BytesBody, FileBody, PutOptions, StreamBody
 from holdfast.drivers.disk import MARK_NAME, DiskDriver
@@ -503,8 +503,7 @@ def test_an_aborted_disk_is_denied_or_unavailable_and_never_absent(small_disk):
 def test_what_the_servers_user_may_not_do_is_denied(root: Path, driver: DiskDriver):
     driver.put(KEY, BytesBody(b"x"))
     driver.mark("0a-first")
-    for folder in (root, *root.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    open_to_all(root)
     (root / KEY).chmod(0o600)
     closed = Key("closed/blob")
     driver.put(closed, BytesBody(b"x"))

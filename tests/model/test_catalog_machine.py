@@ -5,15 +5,11 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.contract.catalog_machine import CatalogMachine
 
-pytest.register_assert_rewrite("tests.contract.catalog_kit", "tests.contract.catalog_machine")
-
-from tests.contract.catalog_machine import CatalogMachine  # noqa: E402 - after the line above
-
-from holdfast.catalog.catalog import SQLITE_FILE, Catalog  # noqa: E402 - after the line above
+from holdfast.catalog.catalog import SQLITE_FILE, Catalog
 
 
 def test_random_histories(tmp_path: Path):

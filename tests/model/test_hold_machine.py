@@ -13,7 +13,6 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,13 +23,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.unit.hold_kit import audit, lay, make_hold, root_of
 
-pytest.register_assert_rewrite("tests.contract.catalog_kit", "tests.unit.hold_kit")
-
-from tests.unit.hold_kit import audit, lay, make_hold, root_of  # noqa: E402 - after the line above
-
-from holdfast.blobs import ByteRange, StreamBody  # noqa: E402 - after the line above
-from holdfast.errors import (  # noqa: E402 - after the line above
+from holdfast.blobs import ByteRange, StreamBody
+from holdfast.errors import (
     Conflict,
     Corrupt,
     HoldfastError,
@@ -38,8 +34,8 @@ from holdfast.errors import (  # noqa: E402 - after the line above
     NotFound,
     Unavailable,
 )
-from holdfast.hold import Hold, PutItem  # noqa: E402 - after the line above
-from holdfast.layout import primary_key  # noqa: E402 - after the line above
+from holdfast.hold import Hold, PutItem
+from holdfast.layout import primary_key
 
 POOLS: dict[str, dict[str, Any]] = {
     "a": {"capacity_bytes": 3000, "weight": 2},

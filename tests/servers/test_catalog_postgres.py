@@ -11,19 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from tests.contract.catalog_kit import Placing, put, register, rows_of, tree_of
+from tests.contract.catalog_machine import CatalogMachine
+from tests.contract.catalog_suite import CatalogContract
 
 from holdfast.catalog import database
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import Conflict, HoldfastError, OutcomeUnknown, Unavailable
 from holdfast.testing.servers import Postgres, free_port
-
-pytest.register_assert_rewrite(
-    "tests.contract.catalog_kit", "tests.contract.catalog_machine", "tests.contract.catalog_suite"
-)
-
-from tests.contract.catalog_kit import Placing, put, register, rows_of, tree_of  # noqa: E402 - after the line above
-from tests.contract.catalog_machine import CatalogMachine  # noqa: E402 - after the line above
-from tests.contract.catalog_suite import CatalogContract  # noqa: E402 - after the line above
 
 pytestmark = pytest.mark.needs("postgres")
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import pytest
 from blake3 import blake3
-from tests.contract.catalog_kit import in_children, recount
+from tests.contract.catalog_kit import in_children, open_to_all, recount
 from tests.unit.hold_kit import audit, lay, lying, make_hold, root_of
 
 from holdfast.blobs import BytesBody, FileBody, StreamBody
@@ -235,8 +235,7 @@ def test_sources_that_cannot_be_read(hold: Hold, tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else: run these tests as root")
 def test_a_source_that_may_not_be_read(tmp_path: Path):
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    open_to_all(tmp_path)
     (tmp_path / "secret").write_bytes(b"x")
     (tmp_path / "secret").chmod(0o600)
     (tmp_path / "mine").mkdir(mode=0o777)
