@@ -602,6 +602,30 @@ def test_a_full_disk_is_passed_over_though_nobody_knew(small_disk, tmp_path: Pat
         audit(hold)
 
 
+def test_what_is_offline_is_not_touched(tmp_path: Path):
+    """An administrator takes a pool offline because it hangs: then nothing may ask it any more."""
+    with make_hold(tmp_path) as hold:
+        first = hold.put(b"content", name="x")
+        driver = hold.poolset.configured("a").store()
+        hold.set_pool_state("a", "offline")
+
+        def hang(*_: object, **__: object) -> None:
+            raise AssertionError("it was asked, and would hang")
+
+        for name in ("usage", "stat", "open", "put", "list", "delete", "occupied", "probe", "leftovers", "sync"):
+            setattr(driver, name, hang)
+        assert hold.put(b"y", name="y").object_store_id == "b"
+        assert len(hold.put_many(PutItem(b"%d" % at, name="z") for at in range(3))) == 3
+        assert hold.explain_put(5)[0].object_store_id == "b"
+        assert [info.state for info in hold.pools()] == ["offline", "active"]
+        assert len(hold.datasets()) == 5
+        for act in (hold.open, hold.lease, lambda which: hold.replace(which, b"z"), lambda which: hold.find(999)):
+            with pytest.raises(Unavailable):
+                act(first.id)
+        assert hold.remove(first.id, purge=True).replicas[0].state == "retiring"
+        assert [one.severity for one in hold.check_pools()] == ["warning", "ok"]
+
+
 def test_a_write_that_may_not_survive_is_done_elsewhere(tmp_path: Path):
     """The folder's sync fails: whether the name is durable nobody knows, so it is taken back."""
 

@@ -44,6 +44,7 @@ class PoolSet:
             Place(name, self._pools[name].facts.store_by, self._pools[name].facts.check_old_style)
             for name in self.order
         ]
+        self._silent: frozenset[str] = frozenset()  # the pools that did not answer when they were last asked
         self._by_id = [
             (pool.driver, pool.facts.check_old_style)
             for pool in pools
@@ -202,7 +203,7 @@ class PoolSet:
         return layout.primary_key(self._pools[object_store_id].facts.store_by, dataset_id, uuid)
 
     def is_taken(self, dataset_id: int, uuid: str) -> bool:
-        """Whether something lies under that id in any pool that can be looked into, known or not."""
+        """Whether something lies under that id in any pool that could be looked into just now, known or not."""
         if not self._by_id:
             return False
         key = layout.primary_key("id", dataset_id, uuid)
@@ -212,11 +213,13 @@ class PoolSet:
         return any(
             driver.occupied(name)
             for driver, check_old_style in self._by_id
+            if driver.name not in self._silent
             for name in (names + old_names if check_old_style else names)
         )
 
     def unavailable(self) -> dict[str, str]:
-        """pool -> why nothing in it can be read now."""
+        """pool -> why nothing in it can be read now. Asks each medium, but none that is offline: an administrator
+        takes a pool offline also because it hangs whoever asks it."""
         found: dict[str, str] = {}
         for row in self._catalog.pools.all():
             name, pool = row.object_store_id, self._pools.get(row.object_store_id)
@@ -229,6 +232,7 @@ class PoolSet:
                     pool.store().usage()
             except HoldfastError as error:
                 found[name] = str(error)
+        self._silent = frozenset(found)
         return found
 
     # -- snapshots ----------------------------------------------------------------------------------------
@@ -241,8 +245,10 @@ class PoolSet:
         return Decision(self, passed_over or {}, given)
 
     def view(self, pool: Pool, row: PoolRow) -> PoolView:
-        """A snapshot of one pool."""
+        """A snapshot of one pool. What is offline is not asked."""
         facts = pool.facts
+        if row.state == "offline":
+            return self.view_failed(pool, row, "it is offline, and was not asked")
         try:
             usage = pool.store().usage()
         except HoldfastError as error:
@@ -265,16 +271,6 @@ class PoolSet:
             private=facts.private, used_bytes=row.used_bytes, reserved_bytes=row.reserved_bytes,
             capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full,
         )  # fmt: skip
-
-    def unusable(self) -> dict[str, str]:
-        """The pools that do not answer now, and what they say instead. Asks each medium."""
-        silent: dict[str, str] = {}
-        for pool in self._pools.values():
-            try:
-                pool.store().usage()
-            except HoldfastError as error:
-                silent[pool.object_store_id] = str(error)
-        return silent
 
     def info(self, row: PoolRow) -> PoolInfo:
         """A pool as users see it, also one that the configuration no longer has."""
@@ -358,7 +354,7 @@ class Decision:
 
     def __init__(self, pools: PoolSet, passed_over: Mapping[str, str], given: tuple[str, int] | None) -> None:
         self._pools, self._given = pools, given
-        self._failed = {**pools.unusable(), **passed_over}
+        self._failed = {**pools.unavailable(), **passed_over}
         self._media: dict[str, PoolView] = {}
 
     def __call__(self, request: Request, rows: Mapping[str, PoolRow], rounds: RoundCounts) -> list[Choice]:

@@ -62,7 +62,7 @@ class PoolView:
             self.max_percent_full,
         )  # fmt: skip
 
-    def limitsize_words(self) -> int | None:
+    def limit_bytes(self) -> int | None:
         """The number of bytes that may be taken in all."""
         if self.capacity_bytes is None:
             return None
@@ -192,7 +192,7 @@ def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     if not view.reachable:
         why = view.unreachable_because
         return "unreachable", f"it cannot be used now: {why}" if why else "it cannot be used now"
-    limit = view.limitsize_words()
+    limit = view.limit_bytes()
     if limit is not None and view.used_bytes + view.reserved_bytes + request.size_bytes > limit:
         asked = size_words(request.size_bytes)
         return "full", f"it has no room: {_fullness(view)}{_limit_words(view)}, {asked} asked for"
