@@ -86,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Ran(), "holdfast-needs-ran")
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)  # a folder's conftest may still add the mark to its tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {name: probe() for name, probe in NEEDS.items()}
     for item in items:
