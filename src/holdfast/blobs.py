@@ -54,11 +54,15 @@ class GetOptions:
     """How to open a blob. `local` demands a `local_path`; `fresh` reads past every cache.
 
     With `range` the reader stands at its start and ends at its stop; positions are those of the whole blob.
+    `version` and `digest` (`blake3:<hex>`) say which bytes the catalog knows under this key: whoever keeps copies
+    serves a copy only if it is one of these bytes. They refuse nothing where no copy is kept.
     """
 
     local: bool = False
     fresh: bool = False
     range: ByteRange | None = None
+    version: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

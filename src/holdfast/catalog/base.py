@@ -96,6 +96,7 @@ class PoolRow:
     datasets: int
     used_bytes: int
     reserved_bytes: int
+    surveyed: bool = False  # the catalog knows what lies in it
 
 
 @dataclass(frozen=True, slots=True)

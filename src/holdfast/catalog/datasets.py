@@ -48,7 +48,8 @@ class DatasetLedger:
         self._by_uuid = db.statement(joined.where(_DATASET.c.uuid == bindparam("uuid")))
         self._locate = db.statement(
             select(
-                _DATASET.c.state, _REPLICA.c.object_store_id, _REPLICA.c.state, _REPLICA.c.key, schema.pool.c.state
+                _DATASET.c.state, _REPLICA.c.object_store_id, _REPLICA.c.state, _REPLICA.c.key, schema.pool.c.state,
+                _REPLICA.c.version, _DATASET.c.checksum,
             )
             .select_from(
                 _DATASET.outerjoin(_REPLICA, _REPLICA.c.dataset_id == _DATASET.c.id).outerjoin(
@@ -93,7 +94,8 @@ class DatasetLedger:
         return _dataset(self._by_id.all(cursor, {"id": dataset_id}))
 
     def locate(self, dataset_id: int) -> list[Row]:
-        """(dataset state, pool, replica state, key, pool state) of each replica: the hot path of every read."""
+        """(dataset state, pool, replica state, key, pool state, version, checksum) of each replica: the hot path of
+        every read."""
         with self._db.read() as cursor:
             return self._locate.all(cursor, {"id": dataset_id})
 

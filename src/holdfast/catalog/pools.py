@@ -12,7 +12,7 @@ from holdfast.errors import NotFound
 _POOL = schema.pool
 _COLUMNS = (
     _POOL.c.object_store_id, _POOL.c.type, _POOL.c.location, _POOL.c.identity, _POOL.c.state, _POOL.c.configured,
-    _POOL.c.datasets, _POOL.c.used_bytes, _POOL.c.reserved_bytes,
+    _POOL.c.datasets, _POOL.c.used_bytes, _POOL.c.reserved_bytes, _POOL.c.surveyed,
 )  # fmt: skip
 
 
@@ -41,6 +41,11 @@ class PoolLedger:
             update(_POOL)
             .where(_POOL.c.object_store_id == bindparam("which"))
             .values(identity=bindparam("new_identity"))
+        )
+        self._survey = db.statement(
+            update(_POOL)
+            .where(_POOL.c.object_store_id == bindparam("which"))
+            .values(surveyed=bindparam("new_surveyed"))
         )
         self._set_state = db.statement(
             update(_POOL).where(_POOL.c.object_store_id == bindparam("which")).values(state=bindparam("new_state"))
@@ -105,6 +110,11 @@ class PoolLedger:
         with self._db.write() as cursor:
             self._identify.run(cursor, {"which": object_store_id, "new_identity": identity})
 
+    def surveyed(self, object_store_id: str, *, known: bool = True) -> None:
+        """Whatever lies in the pool is recorded now; or, with `known=False`, that is not so any more."""
+        with self._db.write() as cursor:
+            self._survey.run(cursor, {"which": object_store_id, "new_surveyed": int(known)})
+
     def set_state(self, cursor: Cursor, object_store_id: str, state: PoolState) -> None:
         """active, read-only, draining or offline. `NotFound` if there is no such pool."""
         if self._set_state.run(cursor, {"which": object_store_id, "new_state": state}) != 1:
@@ -135,5 +145,5 @@ class PoolLedger:
 
 
 def _row(row: Row) -> PoolRow:
-    name, kind, location, identity, state, configured, datasets, used, reserved = row
-    return PoolRow(name, kind, location, identity, state, bool(configured), datasets, used, reserved)
+    name, kind, location, identity, state, configured, datasets, used, reserved, surveyed = row
+    return PoolRow(name, kind, location, identity, state, bool(configured), datasets, used, reserved, bool(surveyed))

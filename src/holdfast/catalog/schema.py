@@ -45,6 +45,7 @@ pool = Table(
     _whole("datasets", 0),  # replicas present
     _whole("used_bytes", 0),  # replicas present or retiring
     _whole("reserved_bytes", 0),
+    _whole("surveyed", 0),  # 1: whatever lies in it is recorded, or was put there past us since
     _whole("created_us"),
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
@@ -404,10 +405,7 @@ def _given_up(prepared: Prepared) -> Conflict:
 
 
 def _with_reserved(row: PoolRow, more_bytes: int) -> PoolRow:
-    return PoolRow(
-        row.object_store_id, row.type, row.location, row.identity, row.state, row.configured, row.datasets,
-        row.used_bytes, row.reserved_bytes + more_bytes,
-    )  # fmt: skip
+    return replace(row, reserved_bytes=row.reserved_bytes + more_bytes)
 
 
 def _choices_json(choices: Sequence[Choice]) -> str:

@@ -10,6 +10,7 @@ from holdfast import layout
 from holdfast.catalog.base import PoolState
 from holdfast.errors import Unavailable
 from holdfast.stores.base import Driver
+from holdfast.stores.caching import Cache, Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,15 @@ class PoolFacts:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """An open pool. `driver` is None where Holdfast has none for its type yet."""
+    """An open pool. `driver` is None where Holdfast has none for its type yet.
+
+    `cache` and `guard` are those of the driver's layers that can be asked more than a store, where there are such.
+    """
 
     facts: PoolFacts
     driver: Driver | None
+    cache: Cache | None = None
+    guard: Guard | None = None
 
     @property
     def object_store_id(self) -> str:

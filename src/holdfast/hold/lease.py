@@ -13,6 +13,7 @@ import io
 import os
 import uuid as uuids
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -173,7 +174,7 @@ class Lookout:
         raise failure
 
     def _open_one(self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None) -> Reader:
-        _, name, state, primary, pool_state = row
+        _, name, state, primary, pool_state, version, digest = row
         if state == "suspect":
             raise Corrupt(
                 f"dataset {dataset_id} in pool {name} is damaged: its bytes are not those that were stored",
@@ -188,13 +189,25 @@ class Lookout:
             )  # fmt: skip
         if pool_state == "offline":
             raise offline(name)
+        store = pool.store()
+        if store.capabilities.remote:
+            options = self._known(dataset_id, options, extra_file, version, digest)
         try:
-            return pool.store().open(self._wanted(Key(primary), extra_file), options)
+            return store.open(self._wanted(Key(primary), extra_file), options)
         except NotFound as error:
             if extra_file is not None:
                 raise NotFound(f"dataset {dataset_id} has no extra file {extra_file!r}", store=name) from error
             why = f"the bytes of dataset {dataset_id} are not in pool {name} any more ({primary})"
             raise NotFound(why, store=name, key=primary, operation="open") from error
+
+    def _known(
+        self, dataset_id: int, options: GetOptions, extra_file: str | None, version: str | None, digest: str | None
+    ) -> GetOptions:
+        """The options with what the catalog knows of the bytes, for whoever keeps copies of them."""
+        if extra_file is None:
+            return replace(options, version=version, digest=digest)
+        known = (one.checksum for one in self._catalog.datasets.extra_files(dataset_id) if one.path == extra_file)
+        return replace(options, digest=next(known, None))
 
     @staticmethod
     def _wanted(primary: Key, extra_file: str | None) -> Key:

@@ -32,7 +32,8 @@ class Capabilities:
 
     `local_paths`: `open` answers `GetOptions(local=True)`. `atomic_if_absent`: two racing puts with
     `if_absent` never both win. `server_side_copy`, `signed_urls`: `copy` and `sign_url` do not raise
-    `Unsupported`. `batch_sync`: puts with `durable=False` become durable together by `Driver.sync`.
+    `Unsupported`. `batch_sync`: puts with `durable=False` become durable together by `Driver.sync`. `remote`:
+    each call is a round trip, so that whoever has many to make makes several at once, and none that can be spared.
     """
 
     local_paths: bool = False
@@ -41,6 +42,7 @@ class Capabilities:
     server_side_copy: bool = False
     signed_urls: bool = False
     batch_sync: bool = False
+    remote: bool = False
 
 
 class Store(ABC):
@@ -90,8 +92,12 @@ class Store(ABC):
         UTF-8 bytes. May be resumed from any key. Blobs that come or go meanwhile may or may not be seen."""
 
     @abstractmethod
-    def sign_url(self, key: Key, method: Literal["GET", "PUT"], expires_s: int) -> str:
-        """An URL by which anybody can read or write this blob until it expires, or `Unsupported`."""
+    def sign_url(
+        self, key: Key, method: Literal["GET", "PUT"], expires_s: int, *, filename: str | None = None
+    ) -> str:
+        """An URL by which anybody can read or write this blob until it expires, or `Unsupported`.
+
+        `filename`: the name under which a browser saves what it reads; `Unsupported` if the store cannot say it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -103,7 +109,8 @@ class Driver(Store):
 
     @abstractmethod
     def usage(self) -> Usage:
-        """How large and how free the medium is. `Unavailable` if it cannot be asked."""
+        """How large and how free the medium is. `Unavailable` if it cannot be asked; what is remote answers from what
+        it knows, without a round trip."""
 
     @abstractmethod
     def probe(self) -> None:

@@ -197,7 +197,9 @@ class DiskDriver(Driver):
             self._medium.fail(error, keys[0], "sync")
         self._medium.require("sync")
 
-    def sign_url(self, key: Key, method: Literal["GET", "PUT"], expires_s: int) -> str:
+    def sign_url(
+        self, key: Key, method: Literal["GET", "PUT"], expires_s: int, *, filename: str | None = None
+    ) -> str:
         raise Unsupported(f"pool {self._name} is a folder and has no URLs", store=self._name, operation="sign_url")
 
     def close(self) -> None:

@@ -161,6 +161,7 @@ def upgrade() -> None:
         sa.Column("datasets", WHOLE, server_default="0", nullable=False),
         sa.Column("used_bytes", WHOLE, server_default="0", nullable=False),
         sa.Column("reserved_bytes", WHOLE, server_default="0", nullable=False),
+        sa.Column("surveyed", WHOLE, server_default="0", nullable=False),
         sa.Column("created_us", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("object_store_id"),
     )
