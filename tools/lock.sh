@@ -24,7 +24,7 @@ compile() { # target, arguments
 
 mkdir -p locks
 compile build.txt   locks/build.in
-compile runtime.txt pyproject.toml
+compile runtime.txt --constraint locks/limits.in pyproject.toml
 compile test.txt    --constraint locks/runtime.txt --extra test pyproject.toml
 compile bench.txt   --constraint locks/test.txt --extra test --extra bench pyproject.toml
 
