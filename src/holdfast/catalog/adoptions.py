@@ -65,6 +65,11 @@ class AdoptionLedger:
             columns=["dataset_id", "path", "size_bytes", "checksum"],
         )
 
+    def pass_over_ids(self, highest: int) -> None:
+        """Give out no dataset id up to the highest that lies in some pool."""
+        with self._db.write() as cursor:
+            self._ids.pass_over(cursor, highest)
+
     def adopt(self, found: Sequence[Found], *, is_taken: IsTaken, actor: str | None = None) -> list[int]:
         """Record data that lay in pools before. What is known already is left alone. The ids recorded.
 

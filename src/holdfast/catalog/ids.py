@@ -35,6 +35,12 @@ class IdLedger:
             .values(next=sequence.c.next + bindparam("count"))
             .returning(sequence.c.next)
         )
+        self._pass_over = db.statement(
+            update(sequence)
+            .where(mine)
+            .where(sequence.c.next < bindparam("new_next"))
+            .values(next=bindparam("new_next"))
+        )
         self._set = db.statement(update(sequence).where(mine).values(next=bindparam("new_next")))
 
     def fresh(self, cursor: Cursor, count: int, is_taken: IsTaken) -> FreshIds:
@@ -45,6 +51,10 @@ class IdLedger:
     def exists(self, cursor: Cursor, dataset_id: int) -> bool:
         """Whether the catalog knows that id."""
         return self._datasets.exists_in(cursor, dataset_id)
+
+    def pass_over(self, cursor: Cursor, dataset_id: int) -> None:
+        """Give out no id up to this one any more."""
+        self._pass_over.run(cursor, {**_NAME, "new_next": dataset_id + 1})
 
     def go_on_at(self, cursor: Cursor, dataset_id: int) -> None:
         """The next number to give out."""

@@ -62,12 +62,12 @@ class Hold:
         self.poolset = PoolSet(pools, tree, catalog, self.entropy)
         self.transfer = Transfer(catalog, self.poolset)
         self.lookout = Lookout(catalog, self.poolset, self.transfer, self.entropy)
-        self.poolset.open()
+        self.poolset.recognition.open()
 
     @property
     def warnings(self) -> list[Problem]:
         """What was odd when the pools were opened."""
-        return self.poolset.warnings
+        return self.poolset.recognition.warnings
 
     # -- bytes in -----------------------------------------------------------------------------------------
 
@@ -306,7 +306,7 @@ class Hold:
         if state not in POOL_STATES:
             raise InvalidKey(f"{state!r} is no state of a pool; use one of: {', '.join(POOL_STATES)}")
         if state in ("active", "draining") and self.poolset.get(object_store_id) is not None:
-            self.poolset.take_over(object_store_id)
+            self.poolset.recognition.take_over(object_store_id)
         now = self.clock.now_us()
         with self.catalog.db.write() as cursor:
             self.catalog.pools.set_state(cursor, object_store_id, state)

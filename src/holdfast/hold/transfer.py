@@ -27,6 +27,7 @@ from holdfast.errors import (
     StoreError,
     Unavailable,
 )
+from holdfast.hold.abreast import in_order
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
 from holdfast.placement.policy import Request, no_rounds
@@ -38,6 +39,7 @@ STEP_BYTES = 1024 * 1024  # room reserved at a time when nobody knows the size
 STEP_BYTES_MAX = 4 * 1024 * 1024 * 1024
 TOUCH_S = 60.0  # how often a long write shows that it lives
 COLLISIONS_MAX = 8
+REMOTE_AT_ONCE = 16  # blobs side by side where each is a round trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Transfer:
 
     def put(self, incoming: Incoming, actor: str | None = None) -> int:
         """Store one dataset; its id. Tries every pool that placement allows before it gives up."""
+        self._pools.recognition.meet_strangers()
         passed: dict[str, str] = {}
         given = _given(incoming.body)
         failure: StoreError | None = None
@@ -105,6 +108,7 @@ class Transfer:
     def put_many(self, incoming: Iterable[Incoming], actor: str | None = None) -> Iterator[int]:
         """Store many; their ids, in order. A batch shares its syncs and its transactions. If anything goes wrong
         with one of it, those before it are stored, and it is tried alone: what is wrong then is raised."""
+        self._pools.recognition.meet_strangers()
         queue, failures = iter(incoming), list[Exception]()
         while batch := _next_batch(queue, failures):
             yield from self._put_batch(batch, actor)
@@ -130,9 +134,13 @@ class Transfer:
         written: dict[Prepared, list[Key]] = {own: [] for own in prepared}
         failure: BaseException | None = None
         touched_s = self._catalog.clock.monotonic_s()
+
+        def store(at: int) -> Finished:
+            return self._store(prepared[at], batch[at], written[prepared[at]], durable=False)
+
         try:
-            for own, one in zip(prepared, batch, strict=True):
-                finished.append(self._store(own, one, written[own], durable=False))
+            for one in in_order(store, range(len(batch)), self._at_once(prepared)):
+                finished.append(one)
                 if self._catalog.clock.monotonic_s() - touched_s > TOUCH_S:
                     touched_s = self._catalog.clock.monotonic_s()
                     for waiting in prepared:
@@ -150,6 +158,12 @@ class Transfer:
         if finished:
             self._commit(finished, written, actor)
         return len(finished), failure
+
+    def _at_once(self, prepared: Sequence[Prepared]) -> int:
+        """How many of these to write side by side: to where each is a round trip, many."""
+        pools = {own.object_store_id for own in prepared}
+        remote = any(self._pools.configured(pool).store().capabilities.remote for pool in pools)
+        return REMOTE_AT_ONCE if remote else 1
 
     def _commit(self, finished: list[Finished], written: dict[Prepared, list[Key]], actor: str | None) -> None:
         """Record what is written. What was given up for dead meanwhile is taken back: its bytes are nobody's."""
@@ -178,17 +192,21 @@ class Transfer:
         `written` are the keys that may be there then, also after an error; what others have put there is not
         among them.
         """
+        self._pools.recognition.ready(prepared.object_store_id)
         store = self._pools.configured(prepared.object_store_id).store()
         watch = _Watch(self._catalog, self._pools, prepared, incoming)
-        extras: list[ExtraFile] = []
         prefix = layout.extra_files_prefix_of(prepared.key)
-        keys: list[Key] = []
-        for relative, body in incoming.extra_files:
-            key = layout.extra_file_key(prefix, relative)
-            stat = _put_new(store, key, body, PutOptions(durable=False, on_progress=watch), written)
+        keys: list[Key] = [layout.extra_file_key(prefix, relative) for relative, _ in incoming.extra_files]
+        watched = watch.part if store.capabilities.remote else watch
+
+        def put_extra(at: int) -> ExtraFile:
+            relative, body = incoming.extra_files[at]
+            stat = _put_new(store, keys[at], body, PutOptions(durable=False, on_progress=watched), written)
             watch.settle(stat.size_bytes)
-            extras.append(ExtraFile(relative, stat.size_bytes, stat.checksum))
-            keys.append(key)
+            return ExtraFile(relative, stat.size_bytes, stat.checksum)
+
+        at_once = REMOTE_AT_ONCE if store.capabilities.remote else 1
+        extras = list(in_order(put_extra, range(len(keys)), at_once))
         if keys and durable:
             store.sync(keys)
         options = PutOptions(digest=incoming.digest, durable=durable, on_progress=watch if durable else None)
@@ -209,8 +227,9 @@ class Transfer:
     def delete_blobs(self, object_store_id: str, primary: Key) -> None:
         """Delete a dataset's primary blob and its extra files from one pool. `Conflict` while one is read."""
         store = self._pools.writable(object_store_id).store()
-        for stat in list(store.list(layout.extra_files_prefix_of(primary))):
-            store.delete(stat.key)
+        extras = [stat.key for stat in store.list(layout.extra_files_prefix_of(primary))]
+        for _ in in_order(store.delete, extras, REMOTE_AT_ONCE if store.capabilities.remote else 1):
+            pass
         store.delete(primary)
 
     @staticmethod
@@ -370,22 +389,31 @@ class _Watch:
                 if step == needed:
                     raise
                 self._extend(needed)
+        self._show_life()
+        if self._incoming.on_progress is not None:
+            self._incoming.on_progress(total)
+
+    def _show_life(self) -> None:
         now_s = self._catalog.clock.monotonic_s()
         if now_s - self._touched_s > TOUCH_S:
             self._catalog.holders.touch()
             self._catalog.writes.touch(self._prepared)
             self._touched_s = now_s
-        if self._incoming.on_progress is not None:
-            self._incoming.on_progress(total)
 
     def _extend(self, more_bytes: int) -> None:
         request = replace(self._incoming.request, size_bytes=more_bytes, pool=self._prepared.object_store_id)
         self._catalog.writes.extend(self._prepared, more_bytes, request, self._pools.decide())
         self._reserved += more_bytes
 
+    def part(self, done_bytes: int) -> None:
+        """The same for blobs that are written side by side: shows that the write lives."""
+        with self._lock:
+            self._show_life()
+
     def settle(self, size_bytes: int) -> None:
         """One blob of several is done."""
-        self._before += size_bytes
+        with self._lock:
+            self._before += size_bytes
 
 
 def announced(body: Body, extra_files: Sequence[tuple[str, FileBody]]) -> int:

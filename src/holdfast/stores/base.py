@@ -113,8 +113,10 @@ class Driver(Store):
         it knows, without a round trip."""
 
     @abstractmethod
-    def probe(self) -> None:
-        """Prove that the pool works: write, read back and delete a small blob of its own. Raises why not."""
+    def probe(self) -> Sequence[str]:
+        """Prove that the pool works: write, read back and delete a small blob of its own. Raises why not.
+
+        What it does not do as it should, though one can live with it, comes back in words."""
 
     @abstractmethod
     def sync(self, keys: Sequence[Key]) -> None:

@@ -216,7 +216,7 @@ class DiskDriver(Driver):
             self._medium.fail(error, "", "usage")
         return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, disk_medium(device))
 
-    def probe(self) -> None:
+    def probe(self) -> Sequence[str]:
         self._medium.require("probe")
         content = self._entropy.token(32).encode()
         path = self._medium.temporary_beside(f"{self.root}/probe")
@@ -232,6 +232,7 @@ class DiskDriver(Driver):
                 self._files.unlink(path)
         except OSError as error:
             self._medium.fail(error, "", "probe")
+        return ()
 
     def leftovers(self) -> Iterator[Leftover]:
         self._medium.require("leftovers")
