@@ -33,6 +33,7 @@ from holdfast.catalog.catalog import Catalog, Totals
 from holdfast.errors import Conflict, HoldfastError, InvalidKey, NotFound, Problem
 from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of, file_body
 from holdfast.hold.facts import Pool, PoolCheck, PoolInfo
+from holdfast.hold.keeping import Keeping
 from holdfast.hold.lease import Lease, Lookout
 from holdfast.hold.pools import PoolSet
 from holdfast.hold.shapes import dataset_json, why_unavailable
@@ -61,6 +62,7 @@ class Hold:
         self.entropy = entropy or SystemEntropy()
         self.poolset = PoolSet(pools, tree, catalog, self.entropy)
         self.transfer = Transfer(catalog, self.poolset)
+        self.keeping = Keeping(self.poolset)
         self.lookout = Lookout(catalog, self.poolset, self.transfer, self.entropy)
         self.poolset.recognition.open()
 

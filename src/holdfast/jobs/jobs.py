@@ -21,6 +21,7 @@ from holdfast.errors import Malformed, NotFound
 from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import when
 from holdfast.jobs import command as commands
+from holdfast.jobs.ahead import Ahead
 from holdfast.jobs.folders import logs_folder, remove_work_folder
 from holdfast.jobs.runner import Runner, RunnerOptions
 
@@ -55,7 +56,8 @@ class Jobs:
             grace_s=getattr(settings, "stop_grace_s", default.grace_s),
             log_bytes_max=getattr(settings, "max_log_bytes", default.log_bytes_max),
         )
-        self.runner = Runner(hold, self.ledger, self.runs, options)
+        self.ahead = Ahead(hold, self.ledger)
+        self.runner = Runner(hold, self.ledger, self.runs, self.ahead, options)
 
     # -- what users do ------------------------------------------------------------------------------------
 
@@ -80,7 +82,9 @@ class Jobs:
         if pool is not None:
             self._hold.poolset.configured(pool)
         new = NewJob(tuple(command), tuple(ids), tuple(outputs), owner, pool, extra)
-        return self.ledger.add(new)
+        job = self.ledger.add(new)
+        self.ahead.pin(job)
+        return job
 
     def get(self, job_id: int | str) -> Job:
         """One job; `NotFound`."""

@@ -20,6 +20,7 @@ from holdfast.catalog.runs import RunLedger
 from holdfast.errors import CatalogError, HoldfastError
 from holdfast.hold.hold import Hold
 from holdfast.jobs import command, outputs, supervise
+from holdfast.jobs.ahead import Ahead
 from holdfast.jobs.choosing import Chooser
 from holdfast.jobs.folders import (
     TEMPORARY,
@@ -62,8 +63,10 @@ class _Leave(Exception):
 class Runner:
     """Runs jobs that this process has claimed. Safe from many threads."""
 
-    def __init__(self, hold: Hold, jobs: JobLedger, runs: RunLedger, options: RunnerOptions) -> None:
-        self._hold, self._jobs, self._runs, self._options = hold, jobs, runs, options
+    def __init__(
+        self, hold: Hold, jobs: JobLedger, runs: RunLedger, ahead: Ahead, options: RunnerOptions
+    ) -> None:
+        self._hold, self._jobs, self._runs, self._ahead, self._options = hold, jobs, runs, ahead, options
         self._chooser = Chooser(hold)
         self._clock = hold.clock
 
@@ -138,6 +141,7 @@ class Runner:
 
     def _prepare(self, job: Job, supervisor: Supervisor, leases: ExitStack) -> Job:
         """Choose the pool, make the folders, lease the inputs, write down what is to be run."""
+        self._ahead.pin(job)  # beyond this process: the job goes on when it ends
         inputs = [str(leases.enter_context(self._hold.lease(dataset_id))) for dataset_id in job.inputs]
         if job.folder is None:
             with self._chooser.lock:
@@ -240,7 +244,9 @@ class Runner:
     def _finish(self, job: Job, state: JobState, exit_code: int | None, note: str | None) -> Job:
         if note is not None and len(note) > NOTE_CHARS_MAX:
             note = note[:NOTE_CHARS_MAX] + "…"
-        return ours(self._runs.finish(job, state, exit_code=exit_code, note=note))
+        over = ours(self._runs.finish(job, state, exit_code=exit_code, note=note))
+        self._ahead.unpin(job.id)
+        return over
 
     def _lost(self, job: Job, why: str) -> Job:
         return self._finish(job, "lost", None, why)

@@ -23,6 +23,7 @@ from holdfast.operations.reap import recover
 from holdfast.operations.runner import Operations, OperationWork
 
 CHORES_S = 60.0
+AHEAD_S = 0.5
 START_AGAIN_S = 5.0
 ORPHANS_S = 2.0
 REAPED = "reap.submitted_us"
@@ -75,6 +76,7 @@ class Worker:
         self.operations = Operations(hold)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._ahead = threading.Thread(target=self._fetch_ahead, name="fetch ahead", daemon=True)
         engine.register(JobWork(hold, self.jobs))
         engine.register(OperationWork(self.operations))
 
@@ -86,6 +88,8 @@ class Worker:
     def start(self) -> None:
         """Run what waits, and what comes. Returns at once."""
         self._thread.start()
+        if self._hold.keeping.any:
+            self._ahead.start()
 
     def wake(self) -> None:
         """There is something new. Never needed, only quicker by a tenth of a second."""
@@ -94,8 +98,9 @@ class Worker:
     def stop(self) -> None:
         """Begin nothing more and let go of what runs: jobs go on without us, operations wait. Idempotent."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_S)
+        for thread in (self._thread, self._ahead):
+            if thread.is_alive():
+                thread.join(STOP_S)
         if not self._engine.stop(STOP_S):
             _LOG.warning("some work did not leave within %.0f s: %s", STOP_S, dict(self._engine.running()))
 
@@ -113,12 +118,21 @@ class Worker:
             if self._stop.wait(CHORES_S if is_started else START_AGAIN_S):
                 return
 
+    def _fetch_ahead(self) -> None:
+        """Bring the inputs of queued jobs near, as long as we live."""
+        while not self._stop.wait(AHEAD_S):
+            try:
+                self.jobs.ahead.fetch(self._stop)
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                _LOG.warning("inputs cannot be fetched ahead: %s", error)
+
     def _do_chores(self) -> None:
         """What is due every minute: show that we live, take back what dead processes had begun to write, take
         away the folders of jobs whose time is over; and once a day, reap."""
         self._hold.catalog.holders.touch()
         recover(self._hold)
         self.jobs.sweep()
+        self.jobs.ahead.sweep()
         now_us = self._hold.clock.now_us()
         if now_us - int(self._hold.catalog.setting(REAPED) or 0) >= REAP_EVERY_US:
             self._hold.catalog.set(REAPED, str(now_us))

@@ -98,6 +98,10 @@ class Cache(Protocol):
         """Let go of all that this holder pinned."""
         ...
 
+    def holders(self) -> Sequence[str]:
+        """Everybody who has pinned anything of this pool."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
