@@ -9,6 +9,7 @@ import pytest
 from tests.unit.layers.layer_kit import QuickClock, failing
 
 from holdfast.drivers.disk import DiskDriver
+from holdfast.layers.limited import LimitedDriver
 from holdfast.layers.retried import RetriedDriver
 from holdfast.stores.base import Driver
 from holdfast.testing.store_contract import DriverContract
@@ -63,3 +64,15 @@ class TestRetriedOverOneThatOftenFails(OverAFolder):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Driver:
         return RetriedDriver(failing(tmp_path, every=3), attempts=40, deadline_s=1e9, clock=QuickClock())
+
+
+class TestLimited(OverAFolder):
+    @pytest.fixture
+    def store(self, disk: DiskDriver) -> Driver:
+        return LimitedDriver(disk, requests_per_s=1e6, bytes_per_s=1e12, concurrency=32)
+
+
+class TestLimitedWithoutLimits(OverAFolder):
+    @pytest.fixture
+    def store(self, disk: DiskDriver) -> Driver:
+        return LimitedDriver(disk)
