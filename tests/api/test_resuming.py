@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import random
 import socket
@@ -507,6 +508,93 @@ def test_a_crash_between_storing_and_recording_makes_no_second_dataset(served: S
     assert answer.headers["holdfast-dataset"] == made
     assert patch(alice, upload, 5, b"").headers["holdfast-dataset"] == made
     assert served.rows("SELECT count(*) FROM dataset") == [(1,)]
+
+
+def test_a_crash_before_the_file_lost_its_second_name_makes_no_second_dataset(served: Served, alice: httpx.Client):
+    upload = announce(alice, 5)
+    made = patch(alice, upload, 0, b"hello").headers["holdfast-dataset"]
+    # as if the server had died after the record, before it wrote down what the upload became
+    spool = served.folder / "state" / "uploads" / f".holdfast-upload-{upload.rpartition('/')[2]}.part"
+    os.link(alice.get(f"/api/datasets/{made}").json()["full_path"], spool)
+    with served.hold.catalog.db.write() as cursor:
+        cursor.execute("UPDATE upload SET dataset_id = NULL")
+    assert patch(alice, upload, 5, b"").headers["holdfast-dataset"] == made
+    assert served.rows("SELECT count(*) FROM dataset") == [(1,)]
+    assert spools(served) == []
+
+
+def test_what_is_left_of_a_finished_upload_goes_with_it(served: Served, alice: httpx.Client):
+    upload = announce(alice, 5)
+    made = patch(alice, upload, 0, b"hello").headers["holdfast-dataset"]
+    folder = served.folder / "state" / "uploads"
+    for suffix in (".part", ".whole"):  # as a power cut leaves them, that undoes a removal
+        os.link(
+            alice.get(f"/api/datasets/{made}").json()["full_path"],
+            folder / f".holdfast-upload-{upload.rpartition('/')[2]}{suffix}",
+        )
+    assert alice.delete(upload, headers=TUS).status_code == 204
+    assert spools(served) == []
+    assert alice.get(f"/api/datasets/{made}/content").content == b"hello"
+
+
+def test_the_same_bytes_twice_are_two_uploads(served: Served, alice: httpx.Client):
+    first, second = announce(alice, 5), announce(alice, 5)
+    for upload in (first, second):
+        patch(alice, upload, 0, b"hell")
+    served.hold.set_pool_state("newdata", "offline")
+    served.hold.set_pool_state("olddata", "offline")
+    assert patch(alice, first, 4, b"o").status_code == 507  # whole, but there is no pool for it now
+    served.hold.set_pool_state("newdata", "active")
+    other = patch(alice, second, 4, b"o").headers["holdfast-dataset"]
+    assert patch(alice, first, 5, b"").headers["holdfast-dataset"] != other
+    assert served.rows("SELECT count(*) FROM dataset WHERE state = 'ok'") == [(2,)]
+
+
+def test_after_another_boot_only_what_was_synced_is_believed(served: Served, alice: httpx.Client):
+    content = random.Random(3).randbytes(300_000)
+    upload = announce(alice, len(content))
+    patch(alice, upload, 0, content[:100_000])
+    [spool] = spools(served)
+    with spool.open("r+b") as file:  # as ext4 may leave it: the size survived a power cut, the bytes did not
+        file.truncate(250_000)
+    assert offset_of(alice, upload) == 250_000, "the test must do what a power cut does"
+    of_another_boot(served, upload)
+    assert offset_of(alice, upload) == 100_000
+    assert patch(alice, upload, 250_000, content[250_000:]).status_code == 409
+    assert os.stat(spool).st_blocks * 512 >= len(content), "its room was given up"
+    made = patch(alice, upload, 100_000, content[100_000:]).headers["holdfast-dataset"]
+    assert alice.get(f"/api/datasets/{made}/content").content == content
+
+
+def test_a_long_piece_is_made_durable_on_its_way(
+    served: Served, alice: httpx.Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("holdfast.server.tus.SETTLE_EVERY_S", 0.05)
+    content = random.Random(4).randbytes(3 * MIB)
+    upload = announce(alice, len(content))
+
+    def slowly():
+        for at in range(0, 2 * MIB, 64 * 1024):
+            time.sleep(0.01)
+            yield content[at : at + 64 * 1024]
+        seen.append(served.rows("SELECT offset_bytes FROM upload")[0][0])
+        yield content[2 * MIB :]
+
+    seen: list[int] = []
+    answer = alice.patch(upload, headers={**PIECE, "Upload-Offset": "0"}, content=slowly())
+    assert answer.status_code == 204
+    assert 0 < seen[0] <= 2 * MIB
+
+
+def of_another_boot(served: Served, upload: str) -> None:
+    """As if all that came of an upload had come before the machine was started anew."""
+    uploads = served.hold.catalog.db
+    with uploads.write() as cursor:
+        cursor.execute("SELECT parameters FROM upload WHERE id = ?", (upload.rpartition("/")[2],))
+        parameters = json.loads(cursor.fetchone()[0])
+        assert parameters[-1].count(" ") == 1, "host and boot"
+        parameters[-1] = parameters[-1].partition(" ")[0] + " 00000000-0000-4000-8000-000000000000"
+        cursor.execute("UPDATE upload SET parameters = ?", (json.dumps(parameters),))
 
 
 def test_bytes_gather_in_the_pool_where_the_state_lies_elsewhere(tmp_path: Path, small_disk: Callable[..., Disk]):

@@ -1,7 +1,7 @@
 """Uploads that come in pieces: what is announced, whose it is, where its bytes gather, what became of it.
 
-How many bytes have arrived is the file's own size; `offset_bytes` is only what it was when the last piece
-ended, for lists.
+How many bytes have arrived is the file's own size, as long as the machine that wrote them has not been started
+anew; `offset_bytes` is how many are sure to survive a power cut.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _UPLOAD = schema.upload
 class Upload:
     """One upload. `folder` is where its bytes gather, `metadata` the header it was announced with.
 
-    `checksum` is set when all bytes are there, before they become a dataset, and `dataset_id` afterwards. Times
-    are microseconds since 1970.
+    `machine` is where, and since which of its boots, bytes were added last. `checksum` is set when all bytes are
+    there, before they become a dataset, and `dataset_id` afterwards. Times are microseconds since 1970.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Upload:
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: str = ""
     checksum: str | None = None
+    machine: str = ""
 
 
 class UploadLedger:
@@ -125,16 +126,22 @@ class UploadLedger:
             return [_upload(row) for row in self._stale.all(cursor, {"before": before_us, "limit": limit})]
 
     def progressed(self, upload_id: str, offset_bytes: int) -> None:
-        """A piece has ended. Keeps the upload from expiring."""
+        """So many bytes would survive a power cut now. Keeps the upload from expiring."""
         with self._db.write() as cursor:
             self._progress.run(cursor, {"which": upload_id, "new_offset": offset_bytes, "now": self._clock.now_us()})
 
-    def whole(self, upload: Upload, checksum: str) -> None:
+    def goes_on(self, upload: Upload, machine: str) -> Upload:
+        """From now on bytes are added on that machine."""
+        return self._described(replace(upload, machine=machine))
+
+    def whole(self, upload: Upload, checksum: str) -> Upload:
         """All bytes are there: whoever comes after a crash can tell whether they became a dataset."""
+        return self._described(replace(upload, checksum=checksum))
+
+    def _described(self, upload: Upload) -> Upload:
         with self._db.write() as cursor:
-            self._describe.run(
-                cursor, {"which": upload.id, "new_parameters": _parameters(replace(upload, checksum=checksum))}
-            )
+            self._describe.run(cursor, {"which": upload.id, "new_parameters": _parameters(upload)})
+        return upload
 
     def finished(self, upload_id: str, dataset_id: int) -> None:
         """It has become a dataset."""
@@ -149,7 +156,8 @@ class UploadLedger:
 
 def _parameters(upload: Upload) -> str:
     return json.dumps(
-        [upload.folder, upload.pool, dict(upload.labels), upload.metadata, upload.checksum], ensure_ascii=False
+        [upload.folder, upload.pool, dict(upload.labels), upload.metadata, upload.checksum, upload.machine],
+        ensure_ascii=False,
     )
 
 

@@ -3,7 +3,8 @@
 The file lies in the pool that would be chosen now, so that in the end it is renamed, not copied; where that
 pool has no local folder it lies in the state directory. Its whole size is allocated when it is announced
 (where the file system can do that), so the room is really there, also after a restart. What arrived is what
-the file holds: nothing else has to be written for a piece to count.
+the file holds, also when we were killed. After a power cut a file may be larger than what was written of it, and
+end in zeros: then only what had been synced and recorded counts (`Upload.offset_bytes`).
 
 One piece is taken at a time, whichever process asks: the file is locked. Hashing goes along; after a restart,
 or in another process, what lies there already is read once more.
@@ -11,6 +12,7 @@ or in another process, what lies there already is read once more.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -27,13 +29,14 @@ from typing import Any, Self
 from blake3 import blake3
 
 from holdfast.blobs import BLOCK_BYTES
+from holdfast.catalog.holders import this_machine
 from holdfast.catalog.uploads import Upload
 from holdfast.errors import NoSpace, StoreError, Unavailable
 from holdfast.server.inflow import Inflow
 from holdfast.server.problem import HttpProblem
 
 PREFIX = ".holdfast-upload-"
-SUFFIX = ".part"
+SUFFIX, HANDED_SUFFIX = ".part", ".whole"
 HASHES_MAX = 512
 WRITE_BACK_BYTES = 32 * BLOCK_BYTES
 _KEEP_SIZE = 1
@@ -75,12 +78,14 @@ def path_of(upload: Upload) -> Path:
 
 
 def create(upload: Upload) -> None:
-    """Make the file and allocate its room; `NoSpace` if the disk has not that much."""
+    """Make the file, durably, and allocate its room; `NoSpace` if the disk has not that much."""
     path = path_of(upload)
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
         if upload.size_bytes:
             _allocate(fd, upload.size_bytes)
+        os.fsync(fd)
+        _sync_folder(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise translated(error, path) from error
@@ -91,11 +96,31 @@ def create(upload: Upload) -> None:
 def arrived_bytes(upload: Upload) -> int:
     """How many bytes have arrived. 410 if the file is gone, `Unavailable` if its disk is."""
     try:
-        return os.stat(path_of(upload)).st_size
+        return _believed(upload, os.stat(path_of(upload)).st_size)
     except FileNotFoundError:
         raise _gone(upload) from None
     except OSError as error:
         raise translated(error, path_of(upload)) from error
+
+
+def remove(upload: Upload) -> None:
+    """Take away what is left of it in the file system. A dataset that it became stays."""
+    path_of(upload).unlink(missing_ok=True)
+    _handed(upload).unlink(missing_ok=True)
+
+
+def _handed(upload: Upload) -> Path:
+    return path_of(upload).with_suffix(HANDED_SUFFIX)
+
+
+def believed_from() -> str:
+    """What an upload's `machine` says if the size of its file is believed here: this host, since this boot."""
+    return this_machine().rpartition(" ")[0]
+
+
+def _believed(upload: Upload, size_bytes: int) -> int:
+    """How much of a file that is so large has really arrived."""
+    return size_bytes if upload.machine == believed_from() else min(size_bytes, upload.offset_bytes)
 
 
 class Piece:
@@ -105,7 +130,10 @@ class Piece:
         self.upload = upload
         self._hashes = hashes
         self._fd = _open_locked(upload)
-        self.offset_bytes = os.fstat(self._fd).st_size
+        size_bytes = os.fstat(self._fd).st_size
+        self.offset_bytes = _believed(upload, size_bytes)
+        if self.offset_bytes < size_bytes:
+            self.cut(self.offset_bytes)
 
     def append(self, stream: Inflow, *, most_bytes: int, watch: Callable[[memoryview], object] | None = None) -> None:
         """Add what comes, to the end of the stream or its failure; all that came is kept. 413 for too much.
@@ -139,14 +167,51 @@ class Piece:
         return f"blake3:{progress.digest.hexdigest()}"
 
     def cut(self, size_bytes: int) -> None:
-        """Throw away what lies behind `size_bytes`."""
+        """Throw away what lies behind `size_bytes`; its room stays allocated, if the disk still has it."""
         os.ftruncate(self._fd, size_bytes)
         self.offset_bytes = size_bytes
         self._hashes.take(self.upload.id)
+        with contextlib.suppress(OSError):
+            _allocate(self._fd, self.upload.size_bytes)
+
+    def settle(self) -> int:
+        """Make what has arrived survive a power cut; how much that is."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise translated(error, path_of(self.upload)) from error
+        return self.offset_bytes
+
+    def is_file(self, path: str | None) -> bool:
+        """Whether that is this very file, under another name."""
+        if path is None:
+            return False
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._fd))
+        except OSError:
+            return False
+
+    def is_beside(self, path: str | None) -> bool:
+        """Whether that lies on the same file system."""
+        try:
+            return path is not None and os.stat(path).st_dev == os.fstat(self._fd).st_dev
+        except OSError:
+            return False
+
+    def second_name(self) -> Path:
+        """The file under a name that may be taken away: a kill before its dataset is recorded loses nothing. Its
+        only one, on a file system that has no second names."""
+        handed = _handed(self.upload)
+        try:
+            handed.unlink(missing_ok=True)
+            os.link(path_of(self.upload), handed, follow_symlinks=False)
+        except OSError:
+            return path_of(self.upload)
+        return handed
 
     def unlink(self) -> None:
         """Throw the file away."""
-        path_of(self.upload).unlink(missing_ok=True)
+        remove(self.upload)
         self._hashes.take(self.upload.id)
 
     def close(self) -> None:
@@ -233,6 +298,14 @@ def _allocate(fd: int, size_bytes: int) -> None:
         number = ctypes.get_errno()
         if number not in _CANNOT:
             raise OSError(number, os.strerror(number))
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _start_writing_back(fd: int, offset: int, size_bytes: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from blake3 import blake3
 
 from holdfast.catalog.accounts import Account, Accounts
-from holdfast.catalog.base import Dataset, Filter
+from holdfast.catalog.base import Filter
 from holdfast.catalog.uploads import Upload, UploadLedger
 from holdfast.catalog.writes import no_pool
 from holdfast.errors import HoldfastError, NoSpace, NotFound, StoreError
@@ -32,6 +32,7 @@ from holdfast.server.settings import ServerSettings
 
 FOLDER = "uploads"
 REAPED_AT_ONCE = 1000
+SETTLE_EVERY_S = 10.0  # so much of a transfer may be lost in a power cut
 SETTLES_S = 1.0  # how long a finished upload may take to be recorded after its file was renamed
 
 
@@ -100,7 +101,7 @@ class Uploads:
                 Upload(
                     id=self._hold.entropy.token(16), owner=account.email, name=name, size_bytes=size_bytes,
                     offset_bytes=0, dataset_id=None, created_us=0, touched_us=0, folder=str(folder), pool=pool,
-                    labels=labels, metadata=metadata,
+                    labels=labels, metadata=metadata, machine=spool.believed_from(),
                 ),
                 open_max=self._settings.uploads_per_owner_max,
             )  # fmt: skip
@@ -149,13 +150,15 @@ class Uploads:
             with spool.Piece(upload, self._hashes) as piece:
                 on_held()
                 _check_offset(announced.offset_bytes, piece.offset_bytes)
+                if upload.machine != spool.believed_from():
+                    piece.upload = self.ledger.goes_on(upload, spool.believed_from())
                 try:
                     self._append(piece, announced, stream)
                 finally:
-                    self.ledger.progressed(upload.id, piece.offset_bytes)
+                    self.ledger.progressed(upload.id, piece.settle())
                 if piece.offset_bytes < upload.size_bytes:
                     return Standing(upload, piece.offset_bytes, None)
-                return Standing(upload, upload.size_bytes, self._store(piece).id)
+                return Standing(upload, upload.size_bytes, self._store(piece))
         except HttpProblem as problem:
             if problem.status != 410:
                 raise
@@ -172,6 +175,8 @@ class Uploads:
             except HttpProblem as problem:
                 if problem.status != 410:
                     raise
+        elif os.path.isdir(upload.folder):
+            spool.remove(upload)  # a crash may have left another name of the dataset's file
         self.ledger.remove(upload.id)
 
     def expires_us(self, upload: Upload) -> int:
@@ -196,7 +201,7 @@ class Uploads:
         begin = piece.offset_bytes
         left = piece.upload.size_bytes - begin
         if announced.checksum is None:
-            piece.append(stream, most_bytes=left)
+            piece.append(stream, most_bytes=left, watch=self._settling(piece))
             return
         algorithm, expected = announced.checksum
         digest = CHECKSUMS[algorithm]()
@@ -210,16 +215,46 @@ class Uploads:
         if not right:
             raise HttpProblem(460, f"the {algorithm} of the piece is not the one announced; send the piece again")
 
-    def _store(self, piece: spool.Piece) -> Dataset:
-        upload = piece.upload
-        checksum = piece.checksum()
-        self.ledger.whole(upload, checksum)
-        dataset = self._hold.adopt_file(
-            spool.path_of(upload), name=upload.name, owner=upload.owner, pool=upload.pool,
-            preferred=self._preferred(upload.owner), labels=upload.labels, checksum=checksum,
-        )  # fmt: skip
-        self.ledger.finished(upload.id, dataset.id)
-        return dataset
+    def _settling(self, piece: spool.Piece) -> Callable[[memoryview], None]:
+        """For each block of a long piece: now and then make durable what has come, and write down how much."""
+        clock = self._hold.clock
+        settled_s = clock.monotonic_s()
+
+        def look(_: memoryview) -> None:
+            nonlocal settled_s
+            if clock.monotonic_s() - settled_s >= SETTLE_EVERY_S:
+                self.ledger.progressed(piece.upload.id, piece.settle())
+                settled_s = clock.monotonic_s()
+
+        return look
+
+    def _store(self, piece: spool.Piece) -> int:
+        """The dataset that it has become; the one that it had become before a crash."""
+        upload = self.ledger.find(piece.upload.id)
+        made = self._made(upload, piece)
+        if made is None:
+            checksum = piece.checksum()
+            upload = self.ledger.whole(upload, checksum)
+            made = self._hold.adopt_file(
+                piece.second_name(), name=upload.name, owner=upload.owner, pool=upload.pool,
+                preferred=self._preferred(upload.owner), labels=upload.labels, checksum=checksum,
+            ).id  # fmt: skip
+        self.ledger.finished(upload.id, made)
+        piece.unlink()
+        return made
+
+    def _made(self, upload: Upload, piece: spool.Piece | None = None) -> int | None:
+        """The dataset that it became, though nobody could write that down. Where its file is there still, a dataset
+        in the same file system is it only if it has that file."""
+        if upload.dataset_id is not None or upload.checksum is None:
+            return upload.dataset_id
+        for dataset in self._hold.datasets(Filter(owner=upload.owner, limit=500)):
+            if dataset.checksum != upload.checksum or dataset.created_us < upload.created_us:
+                continue
+            path = self._hold.full_path(dataset)
+            if piece is None or piece.is_file(path) or not piece.is_beside(path):
+                return dataset.id
+        return None
 
     def _preferred(self, email: str) -> str | None:
         try:
@@ -233,17 +268,15 @@ class Uploads:
         if upload.dataset_id is None and upload.checksum is not None:
             self._hold.clock.sleep(SETTLES_S)
             upload = self.ledger.find(upload.id)
-        if upload.dataset_id is None and upload.checksum is not None:
-            for dataset in self._hold.datasets(Filter(owner=upload.owner, limit=500)):
-                if dataset.checksum == upload.checksum and dataset.created_us >= upload.created_us:
-                    self.ledger.finished(upload.id, dataset.id)
-                    return Standing(upload, upload.size_bytes, dataset.id)
-        if upload.dataset_id is None:
+        made = self._made(upload)
+        if made is not None and upload.dataset_id is None:
+            self.ledger.finished(upload.id, made)
+        if made is None:
             for pool in self._hold.poolset:
                 if pool.driver is not None and getattr(pool.driver, "root", None) == upload.folder:
                     pool.driver.usage()  # `Unavailable` if the disk, and not the file, is away
             raise problem
-        return Standing(upload, upload.size_bytes, upload.dataset_id)
+        return Standing(upload, upload.size_bytes, made)
 
     def _folders(self, object_store_id: str) -> list[Path]:
         """Where the bytes may gather: beside where they will probably stay, else in the state directory.
