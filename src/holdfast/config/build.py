@@ -76,6 +76,7 @@ def facts_of(placed: PlacedPool) -> PoolFacts:
         check_old_style=pool.check_old_style,
         search_for_missing=all(router.search_for_missing for router in placed.routers),
         extra_dirs=dict(pool.extra_dirs),
+        direct_download=bool(pool.options.get("direct_download")),
     )
 
 

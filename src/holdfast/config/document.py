@@ -145,6 +145,7 @@ class PlacedPool:
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The web server. `direct` says how the bytes of a download leave: by us, or by nginx (X-Accel-Redirect).
+    `direct_download` says when a download from a pool that allows it is sent to the pool's own signed address.
 
     `x_accel_prefix` maps pool ids to nginx's internal locations; a pool without one is streamed.
     """
@@ -155,6 +156,7 @@ class ServerConfig:
     public_url: str | None = None
     direct: Literal["stream", "x-accel"] = "stream"
     x_accel_prefix: Mapping[str, str] = field(default_factory=FrozenMapping)
+    direct_download: Literal["never", "when-cold", "always"] = "when-cold"
     trusted_proxies: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     max_upload_bytes: int | None = None

@@ -60,6 +60,12 @@ SERVER_KEYS: tuple[Key, ...] = (
         default="stream",
     ),
     Key("server.x_accel_prefix", TABLE, "for each pool's id: nginx's internal location of its folder"),
+    Key(
+        "server.direct_download",
+        choice("never", "when-cold", "always"),
+        "when a download is sent to the signed address of a pool that allows it: `when-cold` streams what is near",
+        default="when-cold",
+    ),
     Key("server.trusted_proxies", TEXTS, "addresses of proxies whose X-Forwarded headers are believed"),
     Key("server.allowed_hosts", TEXTS, "the only names under which requests are answered; any, where none is given"),
     Key("server.max_upload_bytes", SIZE, "the largest upload", short=("server.max_upload", SIZE_WITH_UNIT)),

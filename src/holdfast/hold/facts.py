@@ -34,6 +34,7 @@ class PoolFacts:
     allow_selection: bool = False
     check_old_style: bool = False
     search_for_missing: bool = True
+    direct_download: bool = False
     extra_dirs: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from holdfast.blobs import DEFAULT_GET, Body, ByteRange, FileBody, GetOptions, Reader
+from holdfast.blobs import DEFAULT_GET, BlobStat, Body, ByteRange, FileBody, GetOptions, Reader
 from holdfast.catalog.base import (
     POOL_STATES,
     Dataset,
@@ -197,6 +197,21 @@ class Hold:
     ) -> Reader:
         """The same unbuffered, with its stat and, where there is one, its local path. Close it."""
         return self.lookout.reader(dataset, options, extra_file)
+
+    def stat(self, dataset: int | str, extra_file: str | None = None) -> BlobStat:
+        """Size and version of the bytes as their pool has them, without reading any."""
+        return self.lookout.stat(dataset, extra_file)
+
+    def sign_url(self, dataset: int | str, *, expires_s: int, filename: str) -> str:
+        """An URL of the dataset's pool by which anybody can read it until it expires; a browser saves it under
+        `filename`. `Unsupported` where the pool has no such URLs."""
+        return self.lookout.sign_url(dataset, expires_s, filename)
+
+    def is_remote(self, dataset: Dataset) -> bool:
+        """Whether each look at its bytes is a round trip."""
+        here = (self.poolset.get(one.object_store_id) for one in dataset.replicas if one.state == "present")
+        drivers = [pool.driver for pool in here if pool is not None and pool.driver is not None]
+        return bool(drivers) and all(driver.capabilities.remote for driver in drivers)
 
     def lease(self, dataset: int | str, *, extra_file: str | None = None) -> Lease:
         """A local path that stays valid until the `with` block ends."""

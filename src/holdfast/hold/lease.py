@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -41,6 +42,9 @@ from holdfast.hold.transfer import Transfer, not_found
 from holdfast.keys import Key
 from holdfast.placement.locator import candidates
 from holdfast.seams import Entropy
+from holdfast.stores.base import Store
+
+Out = TypeVar("Out")
 
 LOCAL = GetOptions(local=True)
 ATTEMPTS = 3  # a dataset may move or be replaced between the query and the opening
@@ -137,21 +141,41 @@ class Lookout:
         self, dataset: int | str, options: GetOptions = DEFAULT_GET, extra_file: str | None = None
     ) -> Reader:
         """The dataset's bytes, or one of its extra files', from a replica that has them."""
+        return self._at_a_replica(dataset, extra_file, options, _open)
+
+    def stat(self, dataset: int | str, extra_file: str | None = None) -> BlobStat:
+        """What a pool that has the bytes says of them, without reading any."""
+        return self._at_a_replica(dataset, extra_file, DEFAULT_GET, _stat)
+
+    def sign_url(self, dataset: int | str, expires_s: int, filename: str) -> str:
+        """An URL of the pool itself by which anybody can read the bytes until it expires, or `Unsupported`."""
+
+        def sign(store: Store, key: Key, _: GetOptions) -> str:
+            return store.sign_url(key, "GET", expires_s, filename=filename)
+
+        return self._at_a_replica(dataset, None, DEFAULT_GET, sign)
+
+    def _at_a_replica(
+        self, dataset: int | str, extra_file: str | None, options: GetOptions,
+        act: Callable[[Store, Key, GetOptions], Out],
+    ) -> Out:  # fmt: skip
+        """Do something with the best replica that can be had."""
         dataset_id = layout.check_id(dataset) if isinstance(dataset, int) else self.find(dataset).id
         for attempt in range(ATTEMPTS):
             rows = self._catalog.datasets.locate(dataset_id)
             if not rows:
                 self.find(dataset_id)
                 continue
-            reader = self._open_any(dataset_id, rows, options, extra_file, last=attempt == ATTEMPTS - 1)
-            if reader is not None:
-                return reader
+            done = self._act_on_any(dataset_id, rows, options, extra_file, act, last=attempt == ATTEMPTS - 1)
+            if done is not None:
+                return done
         raise not_found(dataset_id)
 
-    def _open_any(
-        self, dataset_id: int, rows: list[Row], options: GetOptions, extra_file: str | None, *, last: bool
-    ) -> Reader | None:
-        """A reader of the best replica; None if another look at the catalog may help; else the error."""
+    def _act_on_any(
+        self, dataset_id: int, rows: list[Row], options: GetOptions, extra_file: str | None,
+        act: Callable[[Store, Key, GetOptions], Out], *, last: bool,
+    ) -> Out | None:  # fmt: skip
+        """What came of it; None if another look at the catalog may help; else the error."""
         if rows[0][0] not in ("ok", "error"):
             raise _not_readable(dataset_id, rows[0][0])
         failure: HoldfastError | None = None
@@ -160,7 +184,7 @@ class Lookout:
             if state not in READ_ORDER:
                 continue
             try:
-                return self._open_one(dataset_id, row, options, extra_file)
+                return self._act_on(dataset_id, row, options, extra_file, act)
             except NotFound as error:
                 failure = failure or error
                 if last and extra_file is None and state == "present":
@@ -173,7 +197,10 @@ class Lookout:
             return None  # it may have been moved or purged since the query
         raise failure
 
-    def _open_one(self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None) -> Reader:
+    def _act_on(
+        self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None,
+        act: Callable[[Store, Key, GetOptions], Out],
+    ) -> Out:  # fmt: skip
         _, name, state, primary, pool_state, version, digest = row
         if state == "suspect":
             raise Corrupt(
@@ -193,7 +220,7 @@ class Lookout:
         if store.capabilities.remote:
             options = self._known(dataset_id, options, extra_file, version, digest)
         try:
-            return store.open(self._wanted(Key(primary), extra_file), options)
+            return act(store, self._wanted(Key(primary), extra_file), options)
         except NotFound as error:
             if extra_file is not None:
                 raise NotFound(f"dataset {dataset_id} has no extra file {extra_file!r}", store=name) from error
@@ -312,6 +339,14 @@ class Lookout:
                 f"dataset {dataset.id} in pool {replica.object_store_id} is {why}", expected=now.checksum or "",
                 actual=actual, store=replica.object_store_id, key=replica.key, operation="read",
             )  # fmt: skip
+
+
+def _open(store: Store, key: Key, options: GetOptions) -> Reader:
+    return store.open(key, options)
+
+
+def _stat(store: Store, key: Key, _: GetOptions) -> BlobStat:
+    return store.stat(key)
 
 
 def identify(dataset: int | str) -> tuple[int | None, str | None]:

@@ -29,6 +29,7 @@ class ServerSettings:
     session_lasts_s: int = 14 * 86_400
     direct: Literal["stream", "x-accel"] = "stream"
     x_accel_prefix: Mapping[str, str] = field(default_factory=dict)
+    direct_download: Literal["never", "when-cold", "always"] = "when-cold"
     upload_bytes_max: int | None = None
     upload_lasts_s: int = 7 * 86_400
     uploads_per_owner_max: int = 1000
@@ -62,6 +63,7 @@ class ServerSettings:
             session_lasts_s=server.session_expires_after_s,
             direct=server.direct,
             x_accel_prefix=dict(server.x_accel_prefix),
+            direct_download=server.direct_download,
             upload_bytes_max=server.max_upload_bytes,
             upload_lasts_s=server.upload_expires_after_s,
         )

@@ -19,6 +19,7 @@ from holdfast.server.content import download, preview
 from holdfast.server.context import hold_of, house_of, in_thread, require_user, visit_of
 from holdfast.server.inflow import Inflow
 from holdfast.server.intake import FORM_EXTRA_BYTES, Wanted, parse_labels, put_form, take_in
+from holdfast.server.opening import open_download, send_elsewhere
 from holdfast.server.problem import HttpProblem
 from holdfast.server.settings import ServerSettings
 
@@ -185,6 +186,7 @@ def storage(request: Request, dataset: str) -> Response:
 
 _CONTENT: dict[int | str, dict[str, Any]] = {
     200: {"description": "the bytes", "content": {"application/octet-stream": _BYTES}},
+    302: {"description": "the pool itself sends the bytes, for whoever has this address"},
     206: {"description": "the ranges asked for"},
     304: {"description": "you have these bytes already"},
     416: {"description": "there are no such bytes", "model": shapes.Problem},
@@ -206,11 +208,18 @@ async def content(
     account = require_user(request)
     house = house_of(request)
 
-    def find() -> tuple[Dataset, Reader]:
+    def find() -> tuple[Dataset, Reader] | Response:
         found = dataset_for(house.hold, account, dataset)
-        return found, house.hold.reader(found.id, extra_file=extra_file)
+        if extra_file is None and not preview_wanted:
+            elsewhere = send_elsewhere(request, house.hold, house.settings, found)
+            if elsewhere is not None:
+                return elsewhere
+        return found, open_download(request, house.hold, found, extra_file)
 
-    found, reader = await in_thread(find)
+    opened = await in_thread(find)
+    if isinstance(opened, Response):
+        return opened
+    found, reader = opened
     if preview_wanted:
         return await in_thread(preview, found, reader)
     return download(request, found, reader, house.blocks, x_accel=_x_accel(house.settings, found, extra_file))
