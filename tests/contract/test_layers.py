@@ -11,6 +11,7 @@ from tests.unit.layers.layer_kit import QuickClock, failing
 from holdfast.drivers.disk import DiskDriver
 from holdfast.layers.limited import LimitedDriver
 from holdfast.layers.retried import RetriedDriver
+from holdfast.layers.tripped import TrippedDriver
 from holdfast.stores.base import Driver
 from holdfast.testing.store_contract import DriverContract
 
@@ -76,3 +77,19 @@ class TestLimitedWithoutLimits(OverAFolder):
     @pytest.fixture
     def store(self, disk: DiskDriver) -> Driver:
         return LimitedDriver(disk)
+
+
+class TestTripped(OverAFolder):
+    @pytest.fixture
+    def store(self, disk: DiskDriver) -> Driver:
+        return TrippedDriver(disk)
+
+
+class TestAllThree(OverAFolder):
+    """As a remote pool has them, over one that often fails."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Driver:
+        clock = QuickClock()
+        limited = LimitedDriver(failing(tmp_path, every=3), bytes_per_s=1e12, concurrency=32, clock=clock)
+        return TrippedDriver(RetriedDriver(limited, attempts=40, deadline_s=1e9, clock=clock), clock=clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from collections.abc import Callable
 
@@ -21,16 +22,23 @@ class Limits:
         self._pid = os.getpid()
         self._requests = None if requests_per_s is None else _Bucket(requests_per_s, clock)
         self._bytes = None if bytes_per_s is None else _Bucket(bytes_per_s, clock)
-        self._permits = None if concurrency is None else threading.Semaphore(concurrency)
+        self._permits: queue.SimpleQueue[None] | None = None
+        if concurrency is not None:
+            self._permits = queue.SimpleQueue()  # no semaphore: a reader that is forgotten gives back within anything
+            for _ in range(concurrency):
+                self._permits.put(None)
 
     def begin(self, requests: int = 1) -> None:
         """Wait until it may be asked; `end` follows."""
-        if self._permits is not None and not self._permits.acquire(timeout=self._permit_wait_s):
-            raise Unavailable(
-                f"pool {self._name} may be asked {self._concurrency} things at once, and for {self._permit_wait_s:g} s "
-                "none of them ended; try again, or raise its concurrency",
-                store=self._name,
-            )
+        if self._permits is not None:
+            try:
+                self._permits.get(timeout=self._permit_wait_s)
+            except queue.Empty:
+                raise Unavailable(
+                    f"pool {self._name} may be asked {self._concurrency} things at once, and for "
+                    f"{self._permit_wait_s:g} s none of them ended; try again, or raise its concurrency",
+                    store=self._name,
+                ) from None
         if self._requests is not None and requests:
             try:
                 self._requests.take(requests)
@@ -41,7 +49,7 @@ class Limits:
     def end(self) -> None:
         """Give the place back. In a forked child it was never taken."""
         if self._permits is not None and self._pid == os.getpid():
-            self._permits.release()
+            self._permits.put(None)
 
     def pay(self, size_bytes: int) -> None:
         """Wait until so many bytes may have passed."""
