@@ -8,6 +8,8 @@ from __future__ import annotations
 from holdfast.config.keys import Key
 from holdfast.config.values import (
     COUNT,
+    DURATION,
+    DURATION_WITH_UNIT,
     FLAG,
     GIBIBYTES,
     MEBIBYTES,
@@ -79,6 +81,21 @@ CACHE_KEYS: tuple[Key, ...] = (
     ),
 )
 
+LIMIT_KEYS: tuple[Key, ...] = (
+    Key("limits.requests_per_second", POSITIVE, "how many requests one process makes at most", galaxy=False),
+    Key("limits.bytes_per_second", SIZE, "how much one process moves at most, both ways together", galaxy=False),
+    Key("limits.requests_at_once", POSITIVE, "how many requests of one process may be under way", galaxy=False),
+    Key("retry.attempts", POSITIVE, "how often a request is made before it has failed", default=8, galaxy=False),
+    Key(
+        "retry.deadline_s",
+        DURATION,
+        "how long it is tried",
+        default=60,
+        short=("retry.deadline", DURATION_WITH_UNIT),
+        galaxy=False,
+    ),
+)
+
 _DIRECT = Key(
     "direct_download",
     FLAG,
@@ -122,6 +139,7 @@ def _old_s3(*, host_required: bool) -> tuple[Key, ...]:
         Key("connection.multipart", FLAG, "large uploads go in parts", default=True),
         Key("connection.region", TEXT, "the region"),
         *CACHE_KEYS,
+        *LIMIT_KEYS,
         _DIRECT,
     )
 
@@ -157,6 +175,7 @@ _BOTO3: tuple[Key, ...] = (
         flags=("use_threads",),
     ),
     *CACHE_KEYS,
+    *LIMIT_KEYS,
     _DIRECT,
 )
 
@@ -169,6 +188,7 @@ _AZURE: tuple[Key, ...] = (
     *_transfer("max_concurrency", prefixes=("", "download_", "upload_")),
     *_transfer("max_single_put_size", "max_single_get_size", "max_block_size", prefixes=("",)),
     *CACHE_KEYS,
+    *LIMIT_KEYS,
     _DIRECT,
 )
 
@@ -202,6 +222,7 @@ _CLOUD: tuple[Key, ...] = (
     Key("connection.region", TEXT, "", no_effect="the cloud type takes auth.region"),
     *_transfer("multipart_threshold", "multipart_chunksize", "max_concurrency", prefixes=_BOTH_WAYS),
     *CACHE_KEYS,
+    *LIMIT_KEYS,
     _DIRECT,
 )
 
