@@ -132,7 +132,11 @@ class Log:
         return found
 
     def close(self) -> None:
-        """No more comes."""
+        """No more comes; what is kept survives a power cut."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            self._trouble = self._trouble or error.strerror or str(error)
         os.close(self.reads)
         os.close(self._file)
 
