@@ -1,7 +1,8 @@
-"""Every driver, layer and source, and the catalog, is held to its suite by a class in tests/contract/.
+"""Every driver, layer and source, and the catalog, is held to its suite by a class in tests/contract/, or in
+tests/servers/ where it talks to a server.
 
 A suite is a class of holdfast.testing whose name ends in `Contract`. Held to it is what a test file of
-tests/contract/ imports, if that file has a class that derives from a suite.
+these folders imports, if that file has a class that derives from a suite.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def concrete_modules() -> list[str]:
 
 
 def imports_beside_suites() -> set[str]:
-    """What the files of tests/contract/ import that have a class derived from some `...Contract`."""
+    """What the files of these folders import that have a class derived from some `...Contract`."""
     found: set[str] = set()
-    for path in (ROOT / "tests" / "contract").rglob("*.py"):
+    for path in [file for room in ("contract", "servers") for file in (ROOT / "tests" / room).rglob("*.py")]:
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         bases = [ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases]
         if any(base.endswith("Contract") for base in bases):
@@ -45,6 +46,6 @@ def imports_beside_suites() -> set[str]:
 @pytest.mark.parametrize("module", concrete_modules())
 def test_module_is_held_to_its_contract(module: str):
     assert any(name.startswith(f"{module}.") for name in imports_beside_suites()), (
-        f"{module} has no contract test: add to tests/contract/ a file that imports it "
+        f"{module} has no contract test: add to tests/contract/ or tests/servers/ a file that imports it "
         "and derives a class from its suite of holdfast.testing"
     )

@@ -1,0 +1,99 @@
+"""What lies in a bucket: one blob's stat, and all of them in order. Used by the cloud driver alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from holdfast.blobs import BlobStat
+from holdfast.drivers.cloud.clients import Clients
+from holdfast.drivers.cloud.errors import read_answer
+from holdfast.drivers.cloud.requests import Listed
+from holdfast.errors import NotFound
+from holdfast.keys import RESERVED_PREFIX, Key, key_problem
+
+CHUNK_MAX = 1000
+_LAST = "\U0010ffff"
+
+
+def head(clients: Clients, key: Key, operation: str) -> BlobStat:
+    """The server's word on one blob. Its `NotFound` is not proved."""
+    here = clients.here()
+    try:
+        return stat_of(key, here.obstore.head(here.store, key))
+    except Exception as error:  # noqa: BLE001 - obstore's errors have no common ancestor that says more
+        answer = read_answer(error)
+        if answer.absent:
+            raise NotFound(f"{key} is not there", store=clients.name, key=key, operation=operation) from None
+        clients.fail(answer, key, operation)
+
+
+def stat_of(key: Key, meta: Any) -> BlobStat:
+    """What a store says of a blob, from obstore's words. Times in whole seconds: headers have no more."""
+    modified_us = int(meta["last_modified"].timestamp()) * 1_000_000
+    return BlobStat(key, meta["size"], unquoted(meta["e_tag"]), modified_us)
+
+
+def list_keys(clients: Clients, prefix: str, after: str) -> Iterator[BlobStat]:
+    """All blobs whose names are keys, in the order of their names' bytes."""
+    for line in list_names(clients, prefix, after):
+        if key_problem(line.name) is None:
+            yield BlobStat(Key(line.name), line.size_bytes, line.tag, line.modified_us)
+
+
+def list_refused(clients: Clients) -> Iterator[tuple[str, str]]:
+    """(name, why) of what `list_keys` passes over. Our own are not among them."""
+    for line in list_names(clients, "", ""):
+        why = key_problem(line.name)
+        if why is None or any(part.startswith(RESERVED_PREFIX) for part in line.name.split("/")):
+            continue
+        if line.name.endswith("/"):
+            why = "it marks a folder, and buckets have none; it holds no dataset"
+        yield line.name, why
+
+
+def list_names(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
+    """Every name, one page in memory at a time. Each page is asked for by the last name of the one before."""
+    here = clients.here()
+    if clients.settings.service != "s3" or here.requests.signer() is None:
+        yield from _list_with_obstore(clients, prefix, after)
+        return
+    more = True
+    while more:
+        with clients.asking(prefix, "list"):
+            lines, more = here.requests.page(prefix, after)
+        yield from lines
+        if not lines or lines[-1].name.encode() <= after.encode():
+            return
+        after = lines[-1].name
+
+
+def _list_with_obstore(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
+    """obstore lists folders: the rest of the prefix is looked at here."""
+    here = clients.here()
+    folder = prefix.rpartition("/")[0]
+    first, last, begin = after.encode(), prefix.encode(), prefix.encode()
+    with clients.asking(prefix, "list"):
+        pages = iter(here.obstore.list(here.store, prefix=folder or None, offset=after or None, chunk_size=CHUNK_MAX))
+    while True:
+        with clients.asking(prefix, "list"):
+            page = next(pages, None)
+        if page is None:
+            return
+        for meta in page:
+            name = meta["path"].encode()
+            if name > first and name.startswith(begin):
+                modified_us = int(meta["last_modified"].timestamp()) * 1_000_000
+                yield Listed(meta["path"], meta["size"], unquoted(meta["e_tag"]), modified_us)
+            elif name[: len(last)] > last:
+                return
+
+
+def unquoted(tag: str | None) -> str:
+    """An ETag as a version."""
+    return (tag or "").removeprefix("W/").strip('"')
+
+
+def quoted(version: str) -> str:
+    """A version as an ETag."""
+    return f'"{version}"'

@@ -1,0 +1,286 @@
+"""The few S3 requests that obstore does not make: buckets, plain listings, uploads that nobody finished.
+
+Signed by us, sent with httpx. Listing is here because obstore's stops at the first name that is not one of its own
+(`a//b`, `./x`); ours has to go on, and to say which names it passes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus, urlsplit
+from xml.parsers import expat
+from xml.sax.saxutils import escape
+
+from holdfast.drivers.cloud.credentials import CredentialChain
+from holdfast.drivers.cloud.errors import Answer, RequestFailed
+from holdfast.drivers.cloud.settings import DEFAULT_REGION, CloudSettings
+from holdfast.drivers.cloud.signing import Signer, canonical_query, encoded_path
+from holdfast.seams import Clock
+
+if TYPE_CHECKING:
+    import httpx
+
+PAGE_MAX = 1000
+PAUSE_S_MAX = 3600.0
+_ASK_PAUSE_S = 3.0
+_ANSWER_BYTES_MAX = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a listing, whatever its name is."""
+
+    name: str
+    size_bytes: int
+    tag: str
+    modified_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in parts that was begun."""
+
+    key: str
+    upload_id: str
+    begun_us: int
+
+
+class Requests:
+    """Requests to one bucket. Safe from many threads."""
+
+    def __init__(self, settings: CloudSettings, credentials: CredentialChain, clock: Clock) -> None:
+        import httpx
+
+        self._settings, self._credentials, self._clock = settings, credentials, clock
+        timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
+        self._http = httpx.Client(timeout=timeout, verify=settings.validate_certs)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def url(self, key: str = "") -> str:
+        """The address of the bucket, or of a blob in it."""
+        settings = self._settings
+        base = settings.endpoint or f"https://s3.{self._credentials.region}.amazonaws.com"
+        if settings.virtual_hosted and settings.endpoint is None:
+            base = f"https://{settings.bucket}.s3.{self._credentials.region}.amazonaws.com"
+        bucket = "" if settings.virtual_hosted else f"/{encoded_path(settings.bucket)}"
+        return base.rstrip("/") + bucket + (f"/{encoded_path(key)}" if key else "/" if not bucket else "")
+
+    def signer(self) -> Signer | None:
+        """Signs now; None if there are no keys that we know."""
+        keys = self._credentials.keys()
+        return None if keys is None else Signer(keys, self._credentials.region, self._clock.now_us())
+
+    # -- the bucket ---------------------------------------------------------------------------------------
+
+    def bucket_is_there(self) -> bool:
+        """Whether the server knows the bucket. 403 is an answer too: it is there, and not ours to look at."""
+        answer = self._send("HEAD", "")
+        if answer.status_code == 404:
+            return False
+        if answer.status_code >= 500 or answer.status_code in (401, 429):
+            raise RequestFailed(_answer(answer))
+        return True
+
+    def make_bucket(self) -> None:
+        """Make it. Amazon wants to hear the region, and so do some others; Ceph refuses one that it does not know."""
+        region = self._credentials.region
+        inside = f"<LocationConstraint>{escape(region)}</LocationConstraint>"
+        xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
+        where = f'<CreateBucketConfiguration xmlns="{xmlns}">{inside}</CreateBucketConfiguration>'.encode()
+        must = region != DEFAULT_REGION and self._settings.endpoint is None
+        answer = self._send("PUT", "", content=where if must else b"")
+        if not must and answer.status_code >= 300 and "LocationConstraint" in _answer(answer).code:
+            answer = self._send("PUT", "", content=where)
+        if answer.status_code >= 300 and _answer(answer).code != "BucketAlreadyOwnedByYou":
+            raise RequestFailed(_answer(answer))
+
+    def pause_s(self) -> float | None:
+        """What the server answers to a look at its bucket as `Retry-After`; None if it does not say."""
+        try:
+            answer = self._send("HEAD", "", timeout_s=_ASK_PAUSE_S)
+        except RequestFailed:
+            return None
+        return _retry_after_s(answer.headers.get("retry-after", ""), self._clock)
+
+    # -- listings -----------------------------------------------------------------------------------------
+
+    def page(self, prefix: str, after: str, limit: int = PAGE_MAX) -> tuple[list[Listed], bool]:
+        """The next names in the order of their bytes, and whether there are more."""
+        query = {"list-type": "2", "max-keys": str(limit), "encoding-type": "url"}
+        query |= {name: value for name, value in (("prefix", prefix), ("start-after", after)) if value}
+        found = _parsed(self._good("GET", "", query), "Contents")
+        decode = unquote_plus if found.top.get("EncodingType") == "url" else str
+        lines = [
+            Listed(
+                decode(line.get("Key", "")),
+                int(line.get("Size", "0")),
+                line.get("ETag", "").strip('"'),
+                _seconds_us(line.get("LastModified", "")),
+            )
+            for line in found.items
+        ]
+        return lines, found.top.get("IsTruncated") == "true"
+
+    def uploads(self, after_key: str = "", after_id: str = "") -> tuple[list[Upload], tuple[str, str] | None]:
+        """One page of uploads that were begun and not finished, and where the next page starts."""
+        query = {"uploads": "", "max-uploads": str(PAGE_MAX), "encoding-type": "url"}
+        if after_key:
+            query |= {"key-marker": after_key, "upload-id-marker": after_id}
+        found = _parsed(self._good("GET", "", query), "Upload")
+        decode = unquote_plus if found.top.get("EncodingType") == "url" else str
+        lines = [
+            Upload(decode(line.get("Key", "")), line.get("UploadId", ""), _seconds_us(line.get("Initiated", "")))
+            for line in found.items
+        ]
+        more = found.top.get("IsTruncated") == "true" and lines
+        return lines, (lines[-1].key, lines[-1].upload_id) if more else None
+
+    def upload_bytes(self, key: str, upload_id: str) -> int:
+        """What the first thousand parts of an upload hold; 0 if it is gone."""
+        answer = self._send("GET", key, {"uploadId": upload_id, "max-parts": str(PAGE_MAX)})
+        if answer.status_code == 404:
+            return 0
+        return sum(int(part.get("Size", "0")) for part in _parsed(_checked(answer), "Part").items)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Give up an upload. Idempotent."""
+        answer = self._send("DELETE", key, {"uploadId": upload_id})
+        if answer.status_code >= 300 and answer.status_code != 404:
+            raise RequestFailed(_answer(answer))
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _good(self, method: str, key: str, query: Mapping[str, str]) -> bytes:
+        return _checked(self._send(method, key, query))
+
+    def _send(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        content: bytes = b"",
+        timeout_s: float | None = None,
+    ) -> httpx.Response:
+        import httpx
+
+        signer = self.signer()
+        if signer is None:
+            raise RequestFailed(Answer(trouble="keys"))
+        url = self.url(key)
+        headers = signer.signed_headers(method, url, query or {}, {}, content)
+        address = f"{url}?{canonical_query(query)}" if query else url
+        raw = httpx.URL(address).copy_with(raw_path=_target(address))
+        try:
+            timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
+            return self._http.request(method, raw, headers=headers, content=content, timeout=timeout)
+        except httpx.ConnectTimeout:
+            raise RequestFailed(Answer(trouble="refused", detail="it did not answer in time")) from None
+        except httpx.ConnectError as error:
+            raise RequestFailed(Answer(trouble="refused", detail=f"no connection could be made: {error}")) from None
+        except httpx.HTTPError as error:
+            raise RequestFailed(Answer(trouble="lost", detail=type(error).__name__)) from None
+
+
+def _target(address: str) -> bytes:
+    """Path and query just as they were signed."""
+    parts = urlsplit(address)
+    return f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
+
+
+def _checked(answer: httpx.Response) -> bytes:
+    if answer.status_code >= 300:
+        raise RequestFailed(_answer(answer))
+    return answer.content
+
+
+def _answer(answer: httpx.Response) -> Answer:
+    code = ""
+    if answer.content:
+        try:
+            code = _parsed(answer.content, "").top.get("Code", "")
+        except RequestFailed:
+            code = ""
+    if answer.status_code in (301, 307):
+        return Answer(trouble="region")
+    return Answer(status=answer.status_code, code=code)
+
+
+def _retry_after_s(text: str, clock: Clock) -> float | None:
+    """Seconds, or a date (RFC 9110)."""
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - clock.now_us() / 1e6
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), PAUSE_S_MAX)
+
+
+def _seconds_us(text: str) -> int:
+    """A time of a listing, in whole seconds as headers have them."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp()) * 1_000_000
+    except ValueError:
+        return 0
+
+
+class _Document:
+    """A flat answer in XML: the elements named `item`, each with its children's texts, and the other texts on top."""
+
+    def __init__(self, item: str) -> None:
+        self.top: dict[str, str] = {}
+        self.items: list[dict[str, str]] = []
+        self._item = item
+        self._inside: dict[str, str] | None = None
+        self._text: list[str] = []
+
+    def start(self, name: str, _: Mapping[str, str]) -> None:
+        self._text.clear()
+        if name == self._item:
+            self._inside = {}
+
+    def text(self, part: str) -> None:
+        self._text.append(part)
+
+    def end(self, name: str) -> None:
+        text = "".join(self._text)
+        self._text.clear()
+        if name == self._item and self._inside is not None:
+            self.items.append(self._inside)
+            self._inside = None
+        elif self._inside is not None:
+            self._inside.setdefault(name, text)
+        else:
+            self.top.setdefault(name, text)
+
+
+def _parsed(content: bytes, item: str) -> _Document:
+    """The answer; a document with definitions of its own is refused, not expanded."""
+    document = _Document(item)
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = document.start, document.end
+    parser.CharacterDataHandler = document.text
+    parser.buffer_text = True
+
+    def refuse(*_: object) -> None:
+        raise expat.ExpatError
+
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        if len(content) > _ANSWER_BYTES_MAX:
+            refuse()
+        parser.Parse(content, True)  # noqa: FBT003 - that is how expat is told that nothing follows
+    except expat.ExpatError:
+        raise RequestFailed(Answer(trouble="lost", detail="its answer could not be read")) from None
+    return document
