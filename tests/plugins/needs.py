@@ -9,6 +9,7 @@ Does not: install (`tools/setup_test_servers.sh` does) or start anything (each s
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -17,8 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.testing import object_servers
+
 _ENVIRONMENT = "HOLDFAST_REQUIRE"
 _SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+_OBJECT_SERVERS = Path(__file__).resolve().parents[2] / object_servers.FOLDER
 _SEEN = "needs"  # under this name a report carries its test's needs, also from a worker of xdist
 
 
@@ -66,6 +70,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": _missing_chromium,
     "uml": _missing_uml,
     "fork": _missing_fork,
+    **{name: functools.partial(object_servers.missing, name, _OBJECT_SERVERS) for name in object_servers.NAMES},
 }
 
 
