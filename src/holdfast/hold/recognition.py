@@ -186,7 +186,8 @@ class Recognition:
         """Before ids are given out: know what lies in each pool that answers within a moment."""
         for name in list(self._strangers):
             try:
-                self._meet(name).wait(MOMENT_S)
+                meeting = self._meet(name)
+                meeting.wait(max(0.0, meeting.begun_s + MOMENT_S - self._catalog.clock.monotonic_s()))
             except HoldfastError:
                 continue
 
