@@ -255,6 +255,36 @@ def test_a_put_replaces_a_link_and_not_what_it_leads_to(driver: DiskDriver, root
     assert read(driver, Key("000/blob.dat")) == b"new"
 
 
+def test_extra_files_behind_a_folder_that_is_a_link(driver: DiskDriver, root: Path):
+    """They are listed once; and deleting them deletes nothing that another name has too."""
+    driver.put(Key("000/dataset_1_files/real/x"), BytesBody(b"mine"))
+    driver.put(Key("000/dataset_2_files/x"), BytesBody(b"another dataset's"))
+    driver.put(Key("elsewhere/x"), BytesBody(b"moved by hand"))
+    one = root / "000" / "dataset_1_files"
+    (one / "alias").symlink_to("real")
+    (one / "loop").symlink_to(".")
+    (one / "shared").symlink_to("../dataset_2_files")
+    (root / "000" / "dataset_3_files").symlink_to(root / "elsewhere")
+    prefixes = [f"000/dataset_{number}_files/" for number in (1, 2, 3)]
+    assert [[stat.key for stat in driver.list(prefix)] for prefix in prefixes] == [
+        ["000/dataset_1_files/real/x", "000/dataset_1_files/shared/x"],
+        ["000/dataset_2_files/x"],
+        ["000/dataset_3_files/x"],
+    ]
+    assert read(driver, Key("000/dataset_1_files/alias/x")) == b"mine"
+    assert sorted(driver.refused()) == [
+        (f"000/dataset_1_files/{name}", "it is a link to a folder beside it, whose files are known by their own names")
+        for name in ("alias", "loop")
+    ]
+    for prefix in (prefixes[0], prefixes[2]):
+        for stat in [*driver.list(prefix)]:
+            driver.delete(stat.key)
+    assert not one.exists()
+    assert not os.path.lexists(root / "000" / "dataset_3_files")
+    assert listed(driver) == ["000/dataset_2_files/x", "elsewhere/x"]
+    assert read(driver, Key("000/dataset_2_files/x")) == b"another dataset's"
+
+
 def test_broken_and_circular_links_are_absent(driver: DiskDriver, root: Path):
     driver.put(Key("000/real.dat"), BytesBody(b"content"))
     (root / "000" / "broken.dat").symlink_to("nothing")

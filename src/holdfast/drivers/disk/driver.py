@@ -11,7 +11,8 @@ deleted (`Conflict`).
 
 Does not do: placement, checksumming of what is read, quotas. Links that lead out of the folder are refused.
 
-This file is the contract's methods. `medium` knows the folder and its mark, `putting` writes, `walk` lists.
+This file is the contract's methods. `medium` knows the folder and its mark, `putting` writes, `removing`
+deletes, `walk` lists.
 """
 
 from __future__ import annotations
@@ -22,24 +23,25 @@ import os
 import stat as modes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Literal
 
 from holdfast.blobs import (
     DEFAULT_GET,
     DEFAULT_PUT,
     BlobStat,
     Body,
-    ByteRange,
     GetOptions,
     PutOptions,
     Reader,
     Usage,
     disk_medium,
 )
-from holdfast.drivers.disk.medium import ABSENT, TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
+from holdfast.drivers.disk.medium import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
 from holdfast.drivers.disk.putting import Putting
+from holdfast.drivers.disk.reading import Part, ReaderBody
+from holdfast.drivers.disk.removing import Removing
 from holdfast.drivers.disk.walk import walk_files, walk_refused
-from holdfast.errors import Conflict, Corrupt, Unavailable, Unsupported
+from holdfast.errors import Corrupt, Unavailable, Unsupported
 from holdfast.keys import Key, is_key
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles, hold_alone, hold_shared
 from holdfast.stores.base import Capabilities, Driver, Leftover
@@ -76,6 +78,7 @@ class DiskDriver(Driver):
         self._files = files or SystemFiles()
         self._medium = Medium(name, self.root, self._files, self._entropy)
         self._putting = Putting(self._medium)
+        self._removing = Removing(self._medium)
 
     @property
     def name(self) -> str:
@@ -106,7 +109,7 @@ class DiskDriver(Driver):
         path = self._medium.path(key)
         for _ in range(ATTEMPTS_MAX):
             try:
-                fd = self._open_file(path, key, "open")
+                fd = self._medium.open_file(path, key, "open")
             except OSError as error:
                 self._medium.fail(error, key, "open")
             try:
@@ -121,7 +124,7 @@ class DiskDriver(Driver):
             except BaseException:
                 os.close(fd)
                 raise
-            stream = io.FileIO(fd, "r") if options.range is None else _Part(fd, options.range, found.st_size)
+            stream = io.FileIO(fd, "r") if options.range is None else Part(fd, options.range, found.st_size)
             return Reader(stream, stat_of(key, found), local_path=Path(path))
         raise Unavailable(f"{key} in pool {self._name} keeps changing", store=self._name, key=key, operation="open")
 
@@ -150,33 +153,10 @@ class DiskDriver(Driver):
 
     def copy(self, source: Key, target: Key, options: PutOptions = DEFAULT_PUT) -> BlobStat:
         with self.open(source) as reader:
-            return self.put(target, _ReaderBody(reader), options)
+            return self.put(target, ReaderBody(reader), options)
 
     def delete(self, key: Key) -> None:
-        path = self._medium.path(key)
-        self._medium.require("delete")
-        try:
-            fd = self._open_file(path, key, "delete")
-        except OSError as error:
-            if error.errno in ABSENT:
-                self._medium.require("delete")
-                return
-            self._medium.fail(error, key, "delete")
-        try:
-            if not modes.S_ISREG(os.fstat(fd).st_mode):
-                return
-            if hold_alone(fd) is False:
-                raise Conflict(f"{key} in pool {self._name} is being read; it can be deleted when the reader is done")
-            self._files.unlink(path)
-            if self._durable:
-                self._files.sync_folder(os.path.dirname(path))
-        except FileNotFoundError:
-            self._medium.require("delete")
-        except OSError as error:
-            self._medium.fail(error, key, "delete")
-        finally:
-            os.close(fd)
-        self._remove_empty_folders(key)
+        self._removing.delete(key, durable=self._durable)
 
     def sync(self, keys: Sequence[Key]) -> None:
         if not keys:
@@ -278,16 +258,6 @@ class DiskDriver(Driver):
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _open_file(self, path: str, key: Key, operation: str) -> int:
-        self._medium.refuse_leaving(key, operation)
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-        self._medium.refuse_outside(path, key, operation)
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-
     def _sync_each(self, keys: Sequence[Key]) -> None:
         for key in keys:
             fd = os.open(self._medium.path(key), os.O_RDONLY | os.O_CLOEXEC)
@@ -321,48 +291,3 @@ class DiskDriver(Driver):
         finally:
             os.close(fd)
         return False
-
-    def _remove_empty_folders(self, key: Key) -> None:
-        """After the last extra file, the folders that held them go too. Never a hash folder."""
-        folder = key.parent
-        while "_files" in folder and folder.rpartition("/")[2]:
-            try:
-                self._files.remove_folder(self._medium.path(folder))
-            except OSError:
-                return
-            if folder.endswith("_files"):
-                return
-            folder = folder.rpartition("/")[0]
-
-
-class _Part(io.FileIO):
-    """An open file of which only a range is read. Positions are those of the file."""
-
-    def __init__(self, fd: int, part: ByteRange, size_bytes: int) -> None:
-        super().__init__(fd, "r")
-        start, self._stop = part.within(size_bytes)
-        self.seek(start)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, self._stop - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left)) or b""
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: Any, /) -> int:
-        left = max(0, self._stop - self.tell())
-        return super().readinto(memoryview(buffer)[:left]) or 0
-
-
-class _ReaderBody:
-    """An open blob as a body, for copies inside the pool."""
-
-    once = True
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.size_bytes: int | None = reader.stat.size_bytes
-
-    def open(self) -> BinaryIO:
-        return io.FileIO(os.dup(self._reader.fileno()), "r")

@@ -159,6 +159,17 @@ class Medium:
                 store=self.name, key=key, operation=operation,
             )  # fmt: skip
 
+    def open_file(self, path: str, key: Key, operation: str) -> int:
+        """A descriptor of a blob's file, for reading; `Denied` if a link leads out of the pool."""
+        self.refuse_leaving(key, operation)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        self.refuse_outside(path, key, operation)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
     # -- errors -------------------------------------------------------------------------------------------
 
     def unavailable(self, reason: str, operation: str) -> Unavailable:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from holdfast.keys import RESERVED_PREFIX, key_problem
 
 DEPTH_MAX = 64
+EXTRA_FILES = "_files"  # a folder's name ends so if it holds a dataset's extra files
 
 
 def walk_files(
@@ -17,7 +18,8 @@ def walk_files(
     """(relative name, stat) of each regular file whose name starts with `prefix` and sorts after `after`.
 
     Folders in `apart` (relative names) are left out. Links to files and folders are followed if they stay
-    below `root`; broken and leaving ones, and those that lead back to a folder above them, are passed over.
+    below `root`; broken and leaving ones, and those that lead back to a folder above them, are passed over, and so
+    are those from one of a dataset's folders of extra files to another: each of its files has one name.
     """
     walk = _Walk(os.path.realpath(root), os.fsencode(prefix), os.fsencode(after), apart)
     return walk.below(root, "", ())
@@ -55,9 +57,21 @@ def _why_refused(entry: os.DirEntry[str], relative: str, real_root: str) -> str 
             return "it is a link that leads to nothing"
         if not target.startswith(real_root + os.sep):
             return "it is a link that leads out of the pool; links may not leave it"
+        if entry.is_dir() and leads_beside(entry.path, relative):
+            return "it is a link to a folder beside it, whose files are known by their own names"
     elif not entry.is_dir() and not entry.is_file():
         return "it is neither a file nor a folder"
     return key_problem(relative)
+
+
+def leads_beside(path: str, relative: str) -> bool:
+    """Whether a link among a dataset's extra files leads to one of the folders that these are in."""
+    segments = relative.split("/")
+    for depth, segment in enumerate(segments[:-1], 1):
+        if segment.endswith(EXTRA_FILES):
+            top = os.path.realpath(path[: len(path) - len("/".join(segments[depth:])) - 1])
+            return (os.path.realpath(path) + os.sep).startswith(top + os.sep)
+    return False
 
 
 class _Walk:
@@ -103,6 +117,8 @@ class _Walk:
                 if entry.is_symlink() and not self._stays(entry.path):
                     continue
                 is_folder = entry.is_dir()
+                if is_folder and entry.is_symlink() and leads_beside(entry.path, relative):
+                    continue
                 if not (is_folder and relative in self._apart):
                     yield os.fsencode(relative + "/" if is_folder else relative), is_folder, entry.path
 
