@@ -98,17 +98,16 @@ class Relay:
         for piece, is_payload in self._client.body(self._request.framing):
             if is_payload:
                 if isinstance(fault, CutRequest) and at + len(piece) >= fault.at_byte:
-                    upstream.socket.sendall(piece[: fault.at_byte - at])
                     exchange.request_bytes = fault.at_byte
+                    upstream.socket.sendall(piece[: fault.at_byte - at])
                     return True
                 if isinstance(fault, WrongRequestByte) and 0 <= fault.at_byte - at < len(piece):
                     piece[fault.at_byte - at] ^= 1
-                at += len(piece)
+                exchange.request_bytes = at = at + len(piece)  # before it is sent: who has the answer may count
             try:
                 upstream.socket.sendall(piece)
             except OSError:  # it does not want the rest: perhaps it said why
                 raise _SaidEarlyError(self._head_of(upstream)) from None
-            exchange.request_bytes = at
         return False
 
     def _head_of(self, upstream: Wire) -> Head:
@@ -138,8 +137,8 @@ class Relay:
             *(["Connection: close"] if self._expects else []),
         ]
         self._wait(self._latency_s())
-        self._client.socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         exchange.response_bytes = len(body)
+        self._client.socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         if self._expects:
             self._linger()
         return not self._expects and not self._request.closes
@@ -161,8 +160,8 @@ class Relay:
             part = piece
             if is_payload:
                 if isinstance(fault, CutResponse) and at + len(piece) >= fault.at_byte:
-                    self._client.socket.sendall(piece[: fault.at_byte - at])
                     exchange.response_bytes = fault.at_byte
+                    self._client.socket.sendall(piece[: fault.at_byte - at])
                     if fault.how == "reset":
                         self._client.reset()
                     return False
@@ -172,9 +171,8 @@ class Relay:
                     self._client.socket.sendall(piece[: fault.at_byte - at])
                     self._wait(fault.stall_s)
                     part = piece[fault.at_byte - at :]
-                at += len(piece)
+                exchange.response_bytes = at = at + len(piece)
             self._client.socket.sendall(part)
-            exchange.response_bytes = at
         return True
 
     def _truncate(self, upstream: Wire, head: Head, exchange: Exchange, to_bytes: int) -> bool:
@@ -182,8 +180,8 @@ class Relay:
         for piece, is_payload in upstream.body(head.answer_framing(exchange.method)):
             if is_payload and len(kept) < to_bytes:
                 kept += piece[: to_bytes - len(kept)]
-        self._client.socket.sendall(head.with_length(len(kept)).raw + kept)
         exchange.response_bytes = len(kept)
+        self._client.socket.sendall(head.with_length(len(kept)).raw + kept)
         return True
 
     # -- connections --------------------------------------------------------------------------------------
