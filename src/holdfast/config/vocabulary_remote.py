@@ -25,6 +25,7 @@ from holdfast.config.values import (
     TEXTS,
     URL,
     WEIGHT,
+    Kind,
     choice,
 )
 
@@ -112,6 +113,38 @@ _ACCESS = (
     Key("auth.secret_key", SECRET, "the secret key"),
 )
 
+_OWN_S3 = (
+    Key("auth.session_token", SECRET, "the token of temporary keys", galaxy=False),
+    Key("auth.credentials_file", PATH, "the keys stand in this file, as Amazon's tools write it", galaxy=False),
+    Key("auth.profile", TEXT, "and under this name in it", galaxy=False),
+    Key("bucket.storage_class", TEXT, "the storage class of what is written (STANDARD_IA, …)", galaxy=False),
+    Key("connection.validate_certs", FLAG, "false: any certificate is taken", galaxy=False),
+    Key(
+        "connection.addressing",
+        choice("path", "host"),
+        "whether the bucket stands in the address's path (as if empty) or in front of its host",
+        galaxy=False,
+    ),
+    Key(
+        "connection.payload_signing",
+        choice("auto", "always", "never"),
+        "whether the bytes of uploads are signed too; auto or empty: over plain http to another machine",
+        galaxy=False,
+    ),
+    Key(
+        "connection.checksum",
+        choice("sha256", "crc64nvme"),
+        "a checksum that goes with each upload, for servers that compare it",
+        galaxy=False,
+    ),
+    Key(
+        "connection.conditional_writes",
+        FLAG,
+        "whether it obeys If-Match and If-None-Match in one step; empty: Amazon's do, of others it is found out",
+        galaxy=False,
+    ),
+)
+
 _BUCKET = Key("bucket.name", TEXT, "the bucket", required=True)
 _REDUCED = Key("bucket.use_reduced_redundancy", FLAG, "S3's storage class REDUCED_REDUNDANCY", default=False)
 _CHUNK_NAMES = ("bucket.max_chunk_size",)
@@ -138,18 +171,38 @@ def _old_s3(*, host_required: bool) -> tuple[Key, ...]:
         Key("connection.conn_path", TEXT_OR_EMPTY, "what stands before the bucket in addresses", default="/"),
         Key("connection.multipart", FLAG, "large uploads go in parts", default=True),
         Key("connection.region", TEXT, "the region"),
+        *_OWN_S3,
         *CACHE_KEYS,
         *LIMIT_KEYS,
         _DIRECT,
     )
 
 
+_TRANSFER: dict[str, tuple[str, str]] = {  # name -> (what it is, or why it is not kept)
+    "multipart_threshold": ("what is larger goes in parts; bytes, 64 MiB at most", ""),
+    "multipart_chunksize": ("the size of one part; bytes, 5 MiB at least", ""),
+    "max_concurrency": ("how many parts of one blob go at the same time, 64 MiB together at most", ""),
+    "use_threads": ("false: one part at a time", ""),
+    "max_single_put_size": ("what is larger goes in blocks; bytes, 64 MiB at most", ""),
+    "max_block_size": ("the size of one block; bytes, 5 MiB at least", ""),
+    "max_single_get_size": ("the size of one range that is read; bytes", ""),
+    "num_download_attempts": ("", "requests are repeated by Holdfast's own rule: write retry.attempts"),
+    "max_io_queue": ("", "a reader holds 64 MiB at most, and needs no queue"),
+    "io_chunksize": ("", "a reader holds 64 MiB at most, and needs no queue"),
+    "max_bandwidth": ("", "bandwidth is limited for the whole pool: write limits.bytes_per_second"),
+}
+
+
 def _transfer(*names: str, prefixes: tuple[str, ...], flags: tuple[str, ...] = ()) -> tuple[Key, ...]:
     return tuple(
-        Key(f"transfer.{prefix}{name}", FLAG if name in flags else COUNT, "passed to the client")
+        Key(f"transfer.{prefix}{name}", _transfer_kind(name, flags), _TRANSFER[name][0], no_effect=_TRANSFER[name][1])
         for prefix in prefixes
         for name in (*names, *flags)
     )
+
+
+def _transfer_kind(name: str, flags: tuple[str, ...]) -> Kind:
+    return FLAG if name in flags else COUNT
 
 
 _BOTH_WAYS = ("", "upload_", "download_")
@@ -174,6 +227,7 @@ _BOTO3: tuple[Key, ...] = (
         prefixes=_BOTH_WAYS,
         flags=("use_threads",),
     ),
+    *_OWN_S3,
     *CACHE_KEYS,
     *LIMIT_KEYS,
     _DIRECT,
@@ -192,19 +246,20 @@ _AZURE: tuple[Key, ...] = (
     _DIRECT,
 )
 
+_IN_CLOUD = ("auth.session_token", "auth.credentials_file", "connection.validate_certs")  # Galaxy has them there
 _CLOUD: tuple[Key, ...] = (
     Key("provider", choice("aws", "azure", "google", "openstack"), "whose cloud", required=True),
     *_ACCESS,
     Key("auth.session_token", SECRET, "aws: the token of temporary keys"),
     Key("auth.region", TEXT, "the region", xml_types=_NOWHERE),
-    Key("auth.subscription_id", TEXT, "azure: the subscription"),
+    Key("auth.subscription_id", TEXT, "", no_effect="the storage account says all that is needed"),
     Key("auth.client_id", TEXT, "azure: the client"),
     Key("auth.secret", SECRET, "azure: the client's secret"),
     Key("auth.tenant", TEXT, "azure: the tenant"),
     Key("auth.storage_account", TEXT, "azure: the storage account"),
-    Key("auth.resource_group", TEXT, "azure: its resource group"),
+    Key("auth.resource_group", TEXT, "", no_effect="the storage account says all that is needed"),
     Key("auth.access_token", SECRET, "azure: a token instead of a client's secret"),
-    Key("auth.credentials_file", PATH, "google: the service account's file"),
+    Key("auth.credentials_file", PATH, "google: the service account's file; aws: the file with the keys"),
     Key("auth.username", TEXT, "openstack: the user"),
     Key("auth.password", SECRET, "openstack: its password"),
     Key("auth.project_name", TEXT, "openstack: the project"),
@@ -218,9 +273,10 @@ _CLOUD: tuple[Key, ...] = (
     Key("bucket.max_chunk_size", TEXT, "", no_effect="Galaxy reads it and never uses it"),
     Key("connection.endpoint_url", URL, "the server's address"),
     Key("connection.validate_certs", FLAG, "whether its certificate must be right", default=True),
-    Key("connection.signature_version", TEXT, "how requests are signed"),
+    Key("connection.signature_version", TEXT, "", no_effect="requests are signed by version 4, which all servers know"),
     Key("connection.region", TEXT, "", no_effect="the cloud type takes auth.region"),
     *_transfer("multipart_threshold", "multipart_chunksize", "max_concurrency", prefixes=_BOTH_WAYS),
+    *(key for key in _OWN_S3 if key.name not in _IN_CLOUD),
     *CACHE_KEYS,
     *LIMIT_KEYS,
     _DIRECT,
