@@ -105,6 +105,20 @@ def test_check_says_which_pool_cannot_be_used(lab: Lab):
     assert lab.call("check", "--json").json["ok"] is False
 
 
+def test_a_file_where_a_pools_folder_should_be_is_said_by_whoever_needs_it(lab: Lab):
+    pool = lab.home / "data2"
+    pool.write_bytes(b"a file")
+    said = f"{pool} is a file, not a folder; write the path of a folder as its files_dir"
+    answer = lab.call("put", "--pool", "newdata", lab.file("reads.fastq"))
+    assert answer.code == 6
+    assert said in answer.err
+    assert said in lab.call("pool", "show", "newdata").out
+    assert said in lab.call("check").out
+    lab.json("put", lab.file("other.fastq"))
+    assert lab.stored().keys() == {"data/000/dataset_1.dat"}
+    assert pool.read_bytes() == b"a file"
+
+
 def test_check_of_a_type_without_driver(lab: Lab, galaxy):
     galaxy.write_text(galaxy.read_text().replace("    </backends>\n", S3_CHILD.format(home=lab.home)))
     answer = lab.call("check", "--config", galaxy)

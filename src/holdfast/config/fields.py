@@ -7,6 +7,7 @@ that is wrong is reported and left out, so that reading goes on.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from holdfast.config.values import Kind
 EXTRA_DIR_TYPES = ("job_work", "temp")
 ITEMS_MAX = 1000
 PATH_CHARS_MAX = 4096
+_NO_PATH = re.compile(r"[+-]?[0-9][0-9_.,]{0,20}|true|false|yes|no|on|off|null|none", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def _scalar(said: Said, kind: Kind, reading: Reading) -> object:
     try:
         refuse_placeholder(text)
         if kind.shape == "path":
+            if node.is_plain and _NO_PATH.fullmatch(text):
+                raise BadValue(f"{text} is no path; a folder with just that name is written ./{text}", "/data2")
             return read_path(text, spot, reading)
         if kind.shape == "secret":
             return _secret(text, spot, reading)

@@ -25,10 +25,12 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class TextNode:
-    """One value as it was typed. None: the key stands there with nothing behind it."""
+    """One value as it was typed. None: the key stands there with nothing behind it. `is_plain`: without quotation
+    marks, where a spelling has such a difference."""
 
     text: str | None
     spot: Spot
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

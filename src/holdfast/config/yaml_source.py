@@ -125,7 +125,7 @@ class _Composer:
             return
         if plain and text in _NULL:
             text = None
-        self._add(TextNode(text, spot), 1, event.anchor)
+        self._add(TextNode(text, spot, plain), 1, event.anchor)
 
     def _alias(self, event: yaml.AliasEvent, spot: Spot) -> None:
         name = event.anchor or ""

@@ -54,6 +54,8 @@ class Medium:
             if os.path.isdir(self.root):
                 return None
             raise self.unavailable(f"the folder {self.root} is not there; mount it or create it", "identity") from None
+        except NotADirectoryError:
+            raise self.unavailable(self._no_folder(), "identity") from None
         except (OSError, UnicodeDecodeError) as error:
             raise self.unavailable(f"the mark {self.root}/{MARK_NAME} cannot be read: {error}", "identity") from error
 
@@ -103,12 +105,14 @@ class Medium:
         """Raise `Unavailable` unless the folder is the one that we know. One system call while it is."""
         if self._identity is None:
             if not os.path.isdir(self.root):
-                raise self.unavailable(f"the folder {self.root} is not there; is it mounted?", operation)
+                raise self.unavailable(self._no_folder(), operation)
             return
         try:
             found = os.stat(self._mark_path)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            if error.errno == errno.ENOTDIR:
+                raise self.unavailable(self._no_folder(), operation) from None
+            if error.errno == errno.ENOENT:
                 reason = f"{self.root} does not carry the pool's mark ({MARK_NAME}); is it mounted?"
                 raise self.unavailable(reason, operation) from None
             raise self.unavailable(f"{self.root} does not answer: {error.strerror}", operation) from error
@@ -122,6 +126,11 @@ class Medium:
                 )
                 raise self.unavailable(reason, operation)
             self._mark_seen = seen
+
+    def _no_folder(self) -> str:
+        if os.path.exists(self.root):
+            return f"{self.root} is a file, not a folder; write the path of a folder as its files_dir"
+        return f"the folder {self.root} is not there; is it mounted?"
 
     # -- names --------------------------------------------------------------------------------------------
 
