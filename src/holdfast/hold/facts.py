@@ -9,8 +9,9 @@ from typing import Any
 from holdfast import layout
 from holdfast.catalog.base import PoolState
 from holdfast.errors import Unavailable
+from holdfast.hold.shapes import cache_json, health_json
 from holdfast.stores.base import Driver
-from holdfast.stores.caching import Cache, Guard
+from holdfast.stores.caching import Cache, CacheUsage, Guard, Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PoolInfo:
-    """Everything that users see of a pool. Sizes in bytes; None where there is no such number."""
+    """Everything that users see of a pool. Sizes in bytes; None where there is no such number.
+
+    `health` is what this process knows of a pool that can be away; `cache` its cache folders, where it has a cache.
+    """
 
     object_store_id: str
     type: str
@@ -92,6 +96,8 @@ class PoolInfo:
     badges: tuple[tuple[str, str | None], ...] = ()
     allow_selection: bool = False
     store_by: str = "id"
+    health: Health | None = None
+    cache: tuple[CacheUsage, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The shape of the API and of `holdfast pools --json`."""
@@ -106,6 +112,8 @@ class PoolInfo:
             "location": self.location, "device": self.device, "quota_source": self.quota_source,
             "store_by": self.store_by, "allow_selection": self.allow_selection,
             "badges": [{"type": kind, "message": message} for kind, message in self.badges],
+            "health": None if self.health is None else health_json(self.health),
+            "cache": None if self.cache is None else [cache_json(usage) for usage in self.cache],
         }  # fmt: skip
 
 

@@ -65,9 +65,12 @@ class Keeping:
         return sum(cache.drop(key) for cache, key, _ in self._copies(dataset))
 
     def look(self, dataset: Dataset) -> CachedBlob | None:
-        """What is held of the dataset's primary blob."""
-        found = (cache.look(key) for cache, key, _ in self._copies(dataset))
-        return next((one for one in found if one is not None), None)
+        """What is held of the dataset's primary blob, as it is now: an older version does not count."""
+        for cache, key, options in self._copies(dataset):
+            found = cache.look(key)
+            if found is not None and options.version in (None, found.version):
+                return found
+        return None
 
     def _copies(self, dataset: Dataset) -> Iterator[tuple[Cache, Key, GetOptions]]:
         for replica in dataset.replicas:

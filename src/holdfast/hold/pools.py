@@ -158,7 +158,8 @@ class PoolSet:
         )  # fmt: skip
 
     def info(self, row: PoolRow) -> PoolInfo:
-        """A pool as users see it, also one that the configuration no longer has."""
+        """A pool as users see it, also one that the configuration no longer has. Its health and its cache are told
+        without a word to the pool."""
         pool = self._pools.get(row.object_store_id)
         if pool is None:
             return PoolInfo(
@@ -175,6 +176,8 @@ class PoolSet:
             unreachable_because=view.unreachable_because, configured=True, location=facts.location,
             device=facts.device, quota_source=facts.quota_source, badges=facts.badges,
             allow_selection=facts.allow_selection, store_by=facts.store_by,
+            health=None if pool.guard is None else pool.guard.health(),
+            cache=None if pool.cache is None else tuple(pool.cache.cache_usage()),
         )  # fmt: skip
 
     # -- preflight ----------------------------------------------------------------------------------------

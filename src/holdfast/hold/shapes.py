@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.catalog.base import Dataset, Event, Replica
+from holdfast.stores.caching import CachedBlob, CacheUsage, Health
+
+PARTS_MAX = 1000
 
 
 def when(at_us: int | None) -> str | None:
@@ -58,4 +61,35 @@ def event_json(event: Event) -> dict[str, Any]:
     return {
         "id": event.id, "at": when(event.at_us), "kind": event.kind, "dataset_id": event.dataset_id,
         "object_store_id": event.object_store_id, "actor": event.actor, "text": event.text,
+    }  # fmt: skip
+
+
+def health_json(health: Health) -> dict[str, Any]:
+    """How a pool answered lately."""
+    left_s = health.retry_in_s
+    return {
+        "state": health.state, "failures": health.failures, "error": health.error or None,
+        "retry_in_s": None if left_s is None else round(left_s, 1),
+    }  # fmt: skip
+
+
+def cache_json(usage: CacheUsage) -> dict[str, Any]:
+    """One cache folder."""
+    ratio = usage.hit_ratio
+    return {
+        "folder": usage.folder, "bound_bytes": usage.bound_bytes, "held_bytes": usage.held_bytes,
+        "free_bytes": usage.free_bytes, "entries": usage.entries, "pinned": usage.pinned, "hits": usage.hits,
+        "misses": usage.misses, "hit_ratio": None if ratio is None else round(ratio, 4),
+        "served_bytes": usage.served_bytes, "fetched_bytes": usage.fetched_bytes, "evictions": usage.evictions,
+        "evicted_bytes": usage.evicted_bytes, "damaged": usage.damaged,
+    }  # fmt: skip
+
+
+def cached_json(blob: CachedBlob) -> dict[str, Any]:
+    """What a cache has of one blob. `parts` are [first byte, byte after the last] each; at most the first 1000."""
+    return {
+        "object_store_id": blob.pool, "key": str(blob.key), "version": blob.version, "size_bytes": blob.size_bytes,
+        "held_bytes": blob.held_bytes, "whole": blob.whole, "verified": blob.verified, "used": when(blob.used_us),
+        "uses": blob.uses, "in_use": blob.in_use, "pins": list(blob.pins),
+        "parts": [[start, stop] for start, stop in blob.parts[:PARTS_MAX]], "parts_total": len(blob.parts),
     }  # fmt: skip

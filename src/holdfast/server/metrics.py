@@ -1,7 +1,8 @@
-"""Numbers for Prometheus: requests by route and status, how long they took, bytes moved, and the pools.
+"""Numbers for Prometheus: requests by route and status, how long they took, and the pools with their caches.
 
-Requests are counted as they end; the pools are looked at when somebody asks, from the catalog's counters.
-With several workers each counts into files of its own, and whichever is asked adds them up.
+Requests are counted as they end; the pools are looked at when somebody asks, from the catalog's counters, the caches
+from their own; nobody is asked over the network. With several workers each counts requests into files of its own, and
+whichever is asked adds them up; a pool's health is that of the worker which is asked.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from holdfast.errors import HoldfastError
+from holdfast.hold.facts import PoolInfo
 from holdfast.hold.hold import Hold
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_HEALTH = {"ok": 0.0, "failing": 1.0, "paused": 2.0}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
 
@@ -69,6 +72,10 @@ class _Pools:
                 ("reachable", "1 if the pool answers"),
             )
         }
+        health = GaugeMetricFamily(
+            "holdfast_pool_health", "Remote pools: 0 it answers, 1 it failed lately, 2 it is left alone for a while",
+            labels=("pool",),
+        )  # fmt: skip
         try:
             pools = self._hold.pools()
         except HoldfastError:
@@ -78,4 +85,38 @@ class _Pools:
                 value = getattr(pool, name)
                 if value is not None:
                     gauge.add_metric([pool.object_store_id], float(value))
+            if pool.health is not None:
+                health.add_metric([pool.object_store_id], _HEALTH[pool.health.state])
         yield from gauges.values()
+        yield health
+        yield from _caches(pools)
+
+
+_CACHE_GAUGES = (
+    ("held_bytes", "Bytes that the cache holds"),
+    ("bound_bytes", "Bytes that it may hold"),
+    ("entries", "Blobs of which it holds something"),
+    ("pinned", "Blobs that are kept for jobs"),
+)
+_CACHE_COUNTERS = (
+    ("hits", "Blocks that readers asked for and the cache had"),
+    ("misses", "Blocks that readers asked for and the cache had to fetch"),
+    ("served_bytes", "Bytes that went to readers"),
+    ("fetched_bytes", "Bytes that came from the pools"),
+    ("evictions", "Blobs that were taken out to make room"),
+    ("damaged", "Copies that did not agree with their checksum"),
+)
+
+
+def _caches(pools: list[PoolInfo]) -> Iterator[Metric]:
+    """Each cache folder once, whatever the number of pools that share it."""
+    folders = {usage.folder: usage for pool in pools for usage in pool.cache or ()}
+    kinds = ((GaugeMetricFamily, _CACHE_GAUGES), (CounterMetricFamily, _CACHE_COUNTERS))
+    for family, members in kinds:
+        for name, text in members:
+            metric = family(f"holdfast_cache_{name}", text, labels=("folder",))
+            for folder, usage in folders.items():
+                value = getattr(usage, name)
+                if value is not None:
+                    metric.add_metric([folder], float(value))
+            yield metric

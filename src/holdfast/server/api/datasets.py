@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from holdfast.blobs import Reader
 from holdfast.catalog.base import Dataset, DatasetState, Filter
+from holdfast.hold.shapes import cached_json
 from holdfast.server.api import shapes
 from holdfast.server.api.paging import LIMIT, After, Limit, known_query_only, page
 from holdfast.server.api.visible import dataset_for, owner_filter
@@ -171,7 +172,7 @@ def restore(request: Request, dataset: str) -> Response:
 
 @router.get("/{dataset}/storage", responses={200: {"model": shapes.Storage}})
 def storage(request: Request, dataset: str) -> Response:
-    """Where it is, and why it is there."""
+    """Where it is, why it is there, and what of it a cache has. Asks no remote pool."""
     account = require_user(request)
     hold = hold_of(request)
     found = dataset_for(hold, account, dataset)
@@ -181,7 +182,14 @@ def storage(request: Request, dataset: str) -> Response:
         {"path": extra.path, "size_bytes": extra.size_bytes, "checksum": extra.checksum}
         for extra in hold.catalog.datasets.extra_files(found.id)
     ]
-    return JSONResponse({**{key: whole[key] for key in kept}, "extra_files": extras})
+    cached = hold.keeping.look(found)
+    return JSONResponse(
+        {
+            **{key: whole[key] for key in kept},
+            "extra_files": extras,
+            "cached": None if cached is None else cached_json(cached),
+        }
+    )
 
 
 _CONTENT: dict[int | str, dict[str, Any]] = {

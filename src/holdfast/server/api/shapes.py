@@ -74,8 +74,28 @@ class Dataset(BaseModel):
     labels: dict[str, str]
 
 
+class Cached(BaseModel):
+    """What a cache near the server has of a dataset's bytes. `parts` are the ranges that are there, each as [first
+    byte, byte after the last], at most 1000 of `parts_total`; `verified`: all are there and agree with the checksum.
+    """
+
+    object_store_id: str
+    key: str
+    version: str
+    size_bytes: int
+    held_bytes: int
+    whole: bool
+    verified: bool
+    used: str | None
+    uses: int
+    in_use: bool
+    pins: list[str]
+    parts: list[list[int]]
+    parts_total: int
+
+
 class Storage(BaseModel):
-    """Where a dataset is, and why."""
+    """Where a dataset is, why, and what of it a cache has; `cached` is null where none has any of it."""
 
     id: int
     object_store_id: str | None
@@ -83,10 +103,43 @@ class Storage(BaseModel):
     replicas: list[Replica]
     placement: list[Verdict]
     extra_files: list[dict[str, Any]]
+    cached: Cached | None
+
+
+class Health(BaseModel):
+    """How a remote pool answered lately, as far as the process knows that was asked. `failing`: the last `failures`
+    requests got no answer; `paused`: it is left alone for another `retry_in_s`. `error` is the last failure.
+    """
+
+    state: Literal["ok", "failing", "paused"]
+    failures: int
+    error: str | None
+    retry_in_s: float | None
+
+
+class CacheFolder(BaseModel):
+    """A cache folder, for all pools that share it. `bound_bytes` is null where only the disk bounds it; counters are
+    since its index was made; `hit_ratio` is null before anything was asked for.
+    """
+
+    folder: str
+    bound_bytes: int | None
+    held_bytes: int
+    free_bytes: int
+    entries: int
+    pinned: int
+    hits: int
+    misses: int
+    hit_ratio: float | None
+    served_bytes: int
+    fetched_bytes: int
+    evictions: int
+    evicted_bytes: int
+    damaged: int
 
 
 class Pool(BaseModel):
-    """A pool. Sizes are null where there is no such number."""
+    """A pool. Sizes are null where there is no such number; `health` and `cache` where it has none: local pools."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -106,6 +159,8 @@ class Pool(BaseModel):
     max_percent_full: float | None
     private: bool
     reachable: bool
+    health: Health | None = None
+    cache: list[CacheFolder] | None = None
 
 
 class PoolChange(Strict):
