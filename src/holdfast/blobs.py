@@ -92,12 +92,14 @@ DEFAULT_PUT = PutOptions()
 class Usage:
     """The medium behind a store. None where it has no such number.
 
-    `medium` names the medium: pools with the same one share its free space.
+    `medium` names the medium: pools with the same one share its free space. `unwritable_because` says why nothing can
+    be written there just now, where that is known; empty where it can.
     """
 
     capacity_bytes: int | None
     free_bytes: int | None
     medium: str | None = None
+    unwritable_because: str = ""
 
 
 def disk_medium(device: int) -> str:

@@ -96,6 +96,7 @@ class PoolInfo:
     badges: tuple[tuple[str, str | None], ...] = ()
     allow_selection: bool = False
     store_by: str = "id"
+    unwritable_because: str = ""
     health: Health | None = None
     cache: tuple[CacheUsage, ...] | None = None
 
@@ -108,7 +109,8 @@ class PoolInfo:
             "capacity_bytes": self.capacity_bytes, "free_bytes": self.free_bytes,
             "percent_full": None if self.percent_full is None else round(self.percent_full, 2),
             "max_percent_full": self.max_percent_full, "private": self.private, "reachable": self.reachable,
-            "unreachable_because": self.unreachable_because or None, "configured": self.configured,
+            "unreachable_because": self.unreachable_because or None,
+            "unwritable_because": self.unwritable_because or None, "configured": self.configured,
             "location": self.location, "device": self.device, "quota_source": self.quota_source,
             "store_by": self.store_by, "allow_selection": self.allow_selection,
             "badges": [{"type": kind, "message": message} for kind, message in self.badges],

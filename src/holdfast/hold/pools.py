@@ -145,7 +145,7 @@ class PoolSet:
         return PoolView(
             row.object_store_id, state=row.state, private=facts.private, capacity_bytes=capacity, used_bytes=used,
             reserved_bytes=row.reserved_bytes, free_bytes=usage.free_bytes, medium=usage.medium,
-            max_percent_full=facts.max_percent_full,
+            max_percent_full=facts.max_percent_full, unwritable_because=usage.unwritable_because,
         )  # fmt: skip
 
     def view_failed(self, pool: Pool, row: PoolRow, why: str) -> PoolView:
@@ -173,7 +173,7 @@ class PoolSet:
             row.object_store_id, facts.type, facts.name, facts.description, row.state, facts.order, facts.weight,
             row.datasets, row.used_bytes, row.reserved_bytes, view.capacity_bytes, view.free_bytes,
             view.percent_full(), facts.max_percent_full, private=facts.private, reachable=view.reachable,
-            unreachable_because=view.unreachable_because, configured=True, location=facts.location,
+            unreachable_because=view.unreachable_because, unwritable_because=view.unwritable_because, configured=True, location=facts.location,
             device=facts.device, quota_source=facts.quota_source, badges=facts.badges,
             allow_selection=facts.allow_selection, store_by=facts.store_by,
             health=None if pool.guard is None else pool.guard.health(),

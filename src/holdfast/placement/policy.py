@@ -45,6 +45,7 @@ class PoolView:
     medium_reserved_bytes: int | None = None
     medium: str | None = None
     max_percent_full: float | None = None
+    unwritable_because: str = ""  # its medium can be read, and takes nothing just now
 
     def updated(
         self,
@@ -59,7 +60,7 @@ class PoolView:
             failed_because or self.unreachable_because, self.private, self.capacity_bytes, self.used_bytes,
             self.reserved_bytes if reserved_bytes is None else reserved_bytes, self.free_bytes,
             self.medium_reserved_bytes if medium_reserved_bytes is None else medium_reserved_bytes, self.medium,
-            self.max_percent_full,
+            self.max_percent_full, self.unwritable_because,
         )  # fmt: skip
 
     def limit_bytes(self) -> int | None:
@@ -192,6 +193,8 @@ def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     if not view.reachable:
         why = view.unreachable_because
         return "unreachable", f"it cannot be used now: {why}" if why else "it cannot be used now"
+    if view.unwritable_because:
+        return "unreachable", f"it takes nothing now: {view.unwritable_because}"
     limit = view.limit_bytes()
     if limit is not None and view.used_bytes + view.reserved_bytes + request.size_bytes > limit:
         asked = size_words(request.size_bytes)

@@ -49,6 +49,8 @@ def _table(found: list[PoolInfo]) -> render.Table:
 def _state_words(info: PoolInfo) -> str:
     if not info.configured:
         return "not configured"
+    if info.unwritable_because:
+        return f"{info.state}, takes nothing"
     return info.state if info.reachable else f"{info.state}, unreachable"
 
 
@@ -111,7 +113,7 @@ def _card(info: PoolInfo) -> list[render.Block]:
         ("Name", render.clean(info.name or "")),
         ("Type", info.type),
         ("State", _state_words(info)),
-        ("Why", render.clean(info.unreachable_because or "")),
+        ("Why", render.clean(info.unreachable_because or info.unwritable_because)),
         ("Location", render.clean(info.location or "")),
         ("Datasets", f"{info.datasets:,}"),
         ("Used", render.size(info.used_bytes)),

@@ -192,9 +192,15 @@ class DiskDriver(Driver):
         try:
             found = os.statvfs(self.root)
             device = os.stat(self.root).st_dev
+            may_write = os.access(self.root, os.W_OK | os.X_OK)
         except OSError as error:
             self._medium.fail(error, "", "usage")
-        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, disk_medium(device))
+        why = ""
+        if not may_write:
+            mounted_so = found.f_flag & os.ST_RDONLY
+            why = "its file system is mounted read-only" if mounted_so else f"this user may not write to {self.root}"
+        medium = disk_medium(device)
+        return Usage(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, medium, why)
 
     def probe(self) -> Sequence[str]:
         self._medium.require("probe")

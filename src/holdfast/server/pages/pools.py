@@ -186,7 +186,7 @@ def _summary(info: PoolInfo, capacity: int | None, free: int | None, others: int
 
 def _trouble(info: PoolInfo) -> str | None:
     if info.configured and info.reachable:
-        return None
+        return words.sentence(f"it takes nothing now: {info.unwritable_because}") if info.unwritable_because else None
     why = info.unreachable_because or "it does not answer"
     why = words.sentence(why)
     if not info.datasets:
