@@ -29,7 +29,7 @@ def place(moto: ObjectServer) -> Place:
     bucket = moto.fresh_bucket()
     settings = CloudSettings(
         "s3", bucket, endpoint=moto.endpoint_url, region=moto.region, access_key=moto.access_key,
-        secret_key=moto.secret_key, conditions=True,
+        secret_key=moto.secret_key, conditions=True, if_match=True,
     )  # fmt: skip
     return Place(settings, moto.backdoor(bucket))
 

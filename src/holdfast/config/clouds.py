@@ -94,7 +94,6 @@ def _azure_blob(options: _Options) -> CloudSettings:
         endpoint=_plain(endpoint) if endpoint else None,
         account_name=options.get("auth.account_name"),
         account_key=options.secret("auth.account_key"),
-        conditions=True,
         **_transfer(options),
     )
 
@@ -128,7 +127,6 @@ def _cloud(options: _Options) -> CloudSettings:
         access_token=options.secret("auth.access_token"),
         validate_certs=options.get("connection.validate_certs", True),
         storage_class=_storage_class(options) if service == "google" else None,
-        conditions=True,
         **_transfer(options),
     )
 

@@ -22,7 +22,7 @@ import pytest
 from holdfast.blobs import ByteRange, BytesBody, GetOptions, PutOptions, StreamBody
 from holdfast.drivers.cloud import MARK_NAME, CloudDriver, CloudSettings
 from holdfast.drivers.cloud.settings import MIB
-from holdfast.errors import AlreadyExists, Conflict, Corrupt, PreconditionFailed, Unavailable, Unsupported
+from holdfast.errors import AlreadyExists, Conflict, Corrupt, PreconditionFailed, Unavailable
 from holdfast.keys import Key
 from holdfast.stores.base import Driver, Store
 from holdfast.testing.store_contract import DriverContract
@@ -141,13 +141,21 @@ class CloudContract(DriverContract):
     def test_a_large_blob_that_is_replaced_while_it_is_read(self, store: Store, backdoor: Backdoor) -> None:
         old, new = content_of(LARGE_BYTES), content_of(LARGE_BYTES, 1)
         backdoor.write(KEY, old)
+        blocks: list[bytes] = []
+        refused = ""
         with store.open(KEY) as reader:
-            got = reader.read(10)
+            blocks.append(reader.read(10))
             backdoor.write(KEY, new)
-            with pytest.raises(PreconditionFailed, match="open it again"):
-                for _ in range(LARGE_BYTES // MIB + 1):
-                    got += reader.read(MIB)
-        assert old.startswith(got), "what was read until then is of the old one"
+            try:
+                while block := reader.read(MIB):
+                    blocks.append(block)
+            except (PreconditionFailed, Unavailable) as error:
+                refused = str(error)
+        assert old.startswith(b"".join(blocks)), "what was read is of the old one"
+        if self.obeys_ranges:
+            assert "open it again" in refused
+        else:
+            assert refused or b"".join(blocks) == old
 
     def test_many_readers_and_a_jumping_one(self, store: Store, backdoor: Backdoor) -> None:
         content = content_of(LARGE_BYTES, 3)
@@ -222,12 +230,7 @@ class CloudContract(DriverContract):
             assert answer.read() == b"content"
 
     def test_a_signed_address_has_the_files_name(self, driver: Driver) -> None:
-        assert isinstance(driver, CloudDriver)
         driver.put(KEY, BytesBody(b"content"))
-        if driver.settings.service != "s3":
-            with pytest.raises(Unsupported):
-                driver.sign_url(KEY, "GET", 60, filename="reads.fastq")
-            return
         url = driver.sign_url(KEY, "GET", 60, filename='Grüße "1".fastq')
         with urllib.request.urlopen(url) as answer:  # noqa: S310 - ours
             assert answer.read() == b"content"

@@ -127,7 +127,7 @@ def test_azure(settings):
         <container name="c" max_chunk_size="250"/><transfer max_single_put_size="9" max_block_size="7000000"
         download_max_concurrency="2"/><cache path="c" size="1"/><extra_dir type="temp" path="t"/></object_store>"""
     expected = CloudSettings(
-        "azure", "c", endpoint="https://u.x", account_name="us", account_key="k", conditions=True,
+        "azure", "c", endpoint="https://u.x", account_name="us", account_key="k",
         multipart_from_bytes=9, part_bytes=7_000_000, read_parts_at_once=2,
     )  # fmt: skip
     assert settings(xml, XML) == expected
@@ -147,10 +147,10 @@ def test_clouds_by_provider(settings):
     auth = "auth: {storage_account: u, subscription_id: x, client_id: i, secret: s, tenant: t}"
     azure = settings(one("cloud", "provider: azure", auth, BUCKET))
     assert azure == CloudSettings(
-        "azure", "b", account_name="u", client_id="i", client_secret="s", tenant_id="t", conditions=True
+        "azure", "b", account_name="u", client_id="i", client_secret="s", tenant_id="t"
     )
     google = settings(one("cloud", "provider: google", "auth: {credentials_file: /g.json}", BUCKET))
-    assert google == CloudSettings("google", "b", credentials_file="/g.json", conditions=True)
+    assert google == CloudSettings("google", "b", credentials_file="/g.json")
 
 
 def test_keys_from_the_environment_or_a_file(settings, monkeypatch: pytest.MonkeyPatch):

@@ -32,6 +32,7 @@ from holdfast.blobs import (
     Reader,
     Usage,
 )
+from holdfast.drivers.cloud import azure
 from holdfast.drivers.cloud.checking import Checking
 from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import read_answer
@@ -65,7 +66,7 @@ class CloudDriver(Driver):
         self._putting = Putting(self._clients, self._mark)
         self._capabilities = Capabilities(
             atomic_if_absent=settings.sure_of_conditions,
-            if_version=settings.sure_of_conditions,
+            if_version=settings.sure_of_versions,
             server_side_copy=True,
             signed_urls=True,
             remote=True,
@@ -154,6 +155,11 @@ class CloudDriver(Driver):
         if signer is not None:
             query = {} if filename is None else {"response-content-disposition": disposition(filename)}
             return signer.signed_url(method, here.requests.url(key), query, expires_s)
+        if self.settings.service == "azure" and azure.can_sign(self.settings):
+            with self._clients.asking(key, "sign_url"):
+                return azure.blob_url(
+                    self.settings, key, method, self._clock.now_us(), expires_s, filename=filename
+                )
         if filename is not None:
             raise self._unsupported("its addresses cannot carry a file's name", key, "sign_url")
         with self._clients.asking(key, "sign_url"):
@@ -219,8 +225,11 @@ class CloudDriver(Driver):
         return True
 
     def prepare(self) -> None:
-        """Make the bucket if the server does not know it (S3 only)."""
+        """Make the bucket or the container if the server does not know it (not on Google)."""
         here = self._clients.here()
+        if self.settings.service == "azure" and azure.can_sign(self.settings):
+            with self._clients.asking("", "prepare"):
+                azure.make_container(self.settings, self._clock.now_us())
         if self.settings.service != "s3" or here.requests.signer() is None:
             return
         with self._clients.asking("", "prepare"):

@@ -104,6 +104,8 @@ def read_answer(error: BaseException) -> Answer:
         return Answer(status=int(status[1] or status[2]), code=word, found=found)
     if found:
         return Answer(status=409, code=word, found=True)
+    if "StartTooLarge" in text:  # Azure's side of it, which obstore finds out itself
+        return Answer(status=416)
     if "NotPartial" in text or "UnexpectedRange" in text:
         return Answer(trouble="ranges")
     if "BareRedirect" in text or "Received redirect without LOCATION" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,10 +72,12 @@ def list_names(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
 def _list_with_obstore(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
     """obstore lists folders: the rest of the prefix is looked at here."""
     here = clients.here()
-    folder = prefix.rpartition("/")[0]
-    first, last, begin = after.encode(), prefix.encode(), prefix.encode()
+    parts = prefix.split("/")[:-1]
+    folder = "/".join(itertools.takewhile(lambda part: key_problem(part) is None, parts))
+    first, begin = after.encode(), prefix.encode()
+    offset = after if after and key_problem(after) is None else None  # obstore takes nothing else for one
     with clients.asking(prefix, "list"):
-        pages = iter(here.obstore.list(here.store, prefix=folder or None, offset=after or None, chunk_size=CHUNK_MAX))
+        pages = iter(here.obstore.list(here.store, prefix=folder or None, offset=offset, chunk_size=CHUNK_MAX))
     while True:
         with clients.asking(prefix, "list"):
             page = next(pages, None)
@@ -85,7 +88,7 @@ def _list_with_obstore(clients: Clients, prefix: str, after: str) -> Iterator[Li
             if name > first and name.startswith(begin):
                 modified_us = int(meta["last_modified"].timestamp()) * 1_000_000
                 yield Listed(meta["path"], meta["size"], unquoted(meta["e_tag"]), modified_us)
-            elif name[: len(last)] > last:
+            elif name[: len(begin)] > begin:
                 return
 
 

@@ -60,7 +60,7 @@ class Putting:
     def put(self, key: Key, body: Body, options: PutOptions) -> BlobStat:
         """Store all of `body` under `key`, or nothing."""
         settings = self._clients.settings
-        if options.if_version is not None and not settings.sure_of_conditions:
+        if options.if_version is not None and not settings.sure_of_versions:
             raise Unsupported(
                 f"pool {self._clients.name} cannot replace one version only: nobody knows whether its server does",
                 store=self._clients.name, key=key, operation="put",

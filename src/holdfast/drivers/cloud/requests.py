@@ -6,6 +6,7 @@ Signed by us, sent with httpx. Listing is here because obstore's stops at the fi
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,10 +59,11 @@ class Requests:
         self._settings, self._credentials, self._clock = settings, credentials, clock
         timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
         self._http = httpx.Client(timeout=timeout, verify=settings.validate_certs)
+        self._closing = weakref.finalize(self, self._http.close)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections. Also when nobody knows them any more."""
+        self._closing()
 
     def url(self, key: str = "") -> str:
         """The address of the bucket, or of a blob in it."""
@@ -133,7 +135,10 @@ class Requests:
         query = {"uploads": "", "max-uploads": str(PAGE_MAX), "encoding-type": "url"}
         if after_key:
             query |= {"key-marker": after_key, "upload-id-marker": after_id}
-        found = _parsed(self._good("GET", "", query), "Upload")
+        answer = self._send("GET", "", query)
+        if _is(answer, "NoSuchUpload"):  # some say so where there are none
+            return [], None
+        found = _parsed(_checked(answer), "Upload")
         decode = unquote_plus if found.top.get("EncodingType") == "url" else str
         lines = [
             Upload(decode(line.get("Key", "")), line.get("UploadId", ""), _seconds_us(line.get("Initiated", "")))
@@ -199,6 +204,10 @@ def _checked(answer: httpx.Response) -> bytes:
     if answer.status_code >= 300:
         raise RequestFailed(_answer(answer))
     return answer.content
+
+
+def _is(answer: httpx.Response, code: str) -> bool:
+    return answer.status_code >= 300 and _answer(answer).code == code
 
 
 def _answer(answer: httpx.Response) -> Answer:

@@ -31,9 +31,9 @@ class CloudSettings:
     """One bucket (or container), and how to talk to it.
 
     `endpoint` is the server's address with what stands before the bucket in it; None is the provider's own.
-    Empty keys: what the machine itself has. `conditions`: whether the server is known to obey If-None-Match and
-    If-Match on writes, in one step; None: known for the providers' own servers, not for others. `signing`: whether
-    the bytes of an upload are signed too; auto: over plain http to another machine.
+    Empty keys: what the machine itself has. `conditions`: whether the server is known to let one of many create a name
+    (If-None-Match); `if_match`: whether it replaces one version only. None: known for the providers' own servers, not
+    for others. `signing`: whether the bytes of an upload are signed too; auto: over plain http to another machine.
     """
 
     service: Service
@@ -57,6 +57,7 @@ class CloudSettings:
     checksum: Literal["sha256", "crc64nvme"] | None = None
     signing: Signing = "auto"
     conditions: bool | None = None
+    if_match: bool | None = None
     multipart: bool = True
     multipart_from_bytes: int = PART_BYTES
     part_bytes: int = PART_BYTES
@@ -69,8 +70,17 @@ class CloudSettings:
 
     @property
     def sure_of_conditions(self) -> bool:
-        """Whether a conditional write is one step on this server, as far as anybody told us."""
-        return self.endpoint is None if self.conditions is None else self.conditions
+        """Whether one of many creates a name on this server, as far as anybody told us."""
+        return self._providers_own if self.conditions is None else self.conditions
+
+    @property
+    def sure_of_versions(self) -> bool:
+        """Whether one version only can be replaced on this server, as far as anybody told us."""
+        return self._providers_own if self.if_match is None else self.if_match
+
+    @property
+    def _providers_own(self) -> bool:
+        return self.endpoint is None or self.service != "s3"
 
     @property
     def unsigned_payload(self) -> bool:
