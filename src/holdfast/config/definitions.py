@@ -7,7 +7,9 @@ can speak the file's own language.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from holdfast.config.document import Spelling
 from holdfast.config.keys import ROOT, Key, Place
@@ -17,6 +19,13 @@ from holdfast.config.vocabulary import ROUTERS, TYPE_ALIASES, TYPE_KEYS
 
 DEPTH_MAX = 16
 """How deep routers may nest."""
+
+
+Certainty = Literal["said", "misspelt", "unknown"]
+"""How well the type of a store is known. Of an unknown one nothing is reported that another type may well have."""
+
+SURELY = 0.8
+"""How alike a key of a store of unknown type is to a known one before it is called a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Definition:
     children: list[Definition] = field(default_factory=list)
     fields: dict[str, object] = field(default_factory=dict)
     id_is_derived: bool = False
+    certainty: Certainty = "said"
 
     @property
     def is_router(self) -> bool:
@@ -89,22 +99,50 @@ def walk_definitions(root: Definition) -> list[Definition]:
     return found
 
 
-def resolve_type(word: str | None, spot: Spot, problems: ProblemLog, spelling: Spelling) -> str | None:
-    """The canonical name of a type; None when the word is none, which has been reported."""
+def resolve_type(
+    word: str | None,
+    spot: Spot,
+    problems: ProblemLog,
+    spelling: Spelling,
+    *,
+    over: str | None,
+    pools_only: bool = False,
+) -> tuple[str, Certainty]:
+    """The canonical name of a type. A word that is none is reported, and the type is guessed from what stands there, so
+    that its other mistakes are found too.
+
+    Args:
+        word: what was written.
+        spot: where.
+        problems: is told of a word that is no type.
+        spelling: how the file is spelt.
+        over: the kind of router that its children ask for; None if it has none.
+        pools_only: routers cannot stand here.
+    """
     name = (word or "").strip()
     name = TYPE_ALIASES.get(name, name)
-    if name in TYPE_KEYS or name in ROUTERS:
-        return name
-    known = [*TYPE_KEYS, *ROUTERS, *TYPE_ALIASES]
-    example = (
-        f'type="{nearest(name, known) or "disk"}"'
-        if spelling == "galaxy-xml"
-        else (f"type: {nearest(name, known) or 'disk'}")
-    )
+    routers = () if pools_only else tuple(sorted(ROUTERS, reverse=True))
+    if name in TYPE_KEYS or name in routers:
+        return name, "said"
+    known = [*TYPE_KEYS, *routers, *TYPE_ALIASES]
+    guess = nearest(name, routers if over else known)
+    guess = TYPE_ALIASES.get(guess, guess) if guess else None
+    likely = guess or over or "disk"
+    example = f'type="{likely}"' if spelling == "galaxy-xml" else f"type: {likely}"
     if not name:
         problems.error(spot, "has no type", example)
+    elif name in ROUTERS:
+        problems.error(spot, f"{name} is a way of placing, not a pool", f"placement: {{{name}: [newdata, olddata]}}")
     elif name == "pulsar":
         problems.error(spot, "type pulsar: Galaxy itself does not have this type any more", example)
     else:
         problems.error(spot, f"no type of store is called {name[:60]!r}; there are {', '.join(known)}", example)
-    return None
+    return likely, "misspelt" if guess else "unknown"
+
+
+def kind_of_router(keys_of_children: Iterable[str]) -> str | None:
+    """Which router stands over children of which these keys are said; None over no children."""
+    found = list(keys_of_children)
+    if not found:
+        return None
+    return "distributed" if "weight" in found and "order" not in found else "hierarchical"

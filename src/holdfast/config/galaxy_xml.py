@@ -8,8 +8,9 @@ that repeat, and the forms that very old files have.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from holdfast.config.definitions import DEPTH_MAX, Definition, Said, resolve_type
+from holdfast.config.definitions import DEPTH_MAX, SURELY, Definition, Said, kind_of_router, resolve_type
 from holdfast.config.keys import ROOT, Key, Place, xml_places
 from holdfast.config.nodes import Entry, ListNode, MapNode, Node, Spot, TextNode
 from holdfast.config.problems import ProblemLog, nearest
@@ -30,7 +31,8 @@ def define_from_xml(root: Element, problems: ProblemLog) -> Definition | None:
     if root.tag not in _STORE_TAGS:
         message = f"the root is <{root.tag[:60]}>, not an object store"
         problems.error(root.spot(), message, '<object_store type="hierarchical">…</object_store>')
-        return None
+        if next(root.named("backends"), None) is None:
+            return None
     return _Reader(problems).define(root, ROOT, 0, "the root")
 
 
@@ -38,13 +40,14 @@ class _Reader:
     def __init__(self, problems: ProblemLog) -> None:
         self._problems = problems
 
-    def define(self, element: Element, parent: str, depth: int, name: str) -> Definition | None:
+    def define(self, element: Element, parent: str, depth: int, name: str) -> Definition:
         """One store. `name` is what messages call it."""
         spot = element.spot(name)
-        type_name = resolve_type(self._type_word(element, parent, spot), spot, self._problems, "galaxy-xml")
-        if type_name is None:
-            return None
-        definition = Definition(type_name, "galaxy-xml", spot, parent)
+        below = [child for backends in element.named("backends") for child in backends.children]
+        over = kind_of_router(name for child in below for name in ("type", *child.attributes))
+        word = self._type_word(element, parent, spot)
+        type_name, certainty = resolve_type(word, spot, self._problems, "galaxy-xml", over=over)
+        definition = Definition(type_name, "galaxy-xml", spot, parent, certainty=certainty)
         places = xml_places(keys_of(type_name))
         for attribute in element.attributes.values():
             self._attribute(element, "", attribute, definition, places=places, name=name)
@@ -81,9 +84,7 @@ class _Reader:
             label = f'{child.tag} "{child.get("id")}"' if child.get("id") else f"{child.tag} {number}"
             if self._is_store(child, definition, label):
                 stores += 1
-                inner = self.define(child, definition.type_name, depth, label)
-                if inner is not None:
-                    definition.children.append(inner)
+                definition.children.append(self.define(child, definition.type_name, depth, label))
         if not stores:
             message = "holds no <backend>"
             self._problems.error(backends.spot(f"{name}, <{backends.tag}>"), message, "<backend …/>")
@@ -127,7 +128,7 @@ class _Reader:
         if place is not None:
             definition.say(Said(TextNode(attribute.text, spot), place, spot), self._problems)
         else:
-            self._unknown(spot, inside, attribute.name, places, is_attribute=True)
+            self._unknown(spot, definition, _meant(inside, attribute.name, places, is_attribute=True), attribute.name)
 
     def _child(
         self,
@@ -160,13 +161,15 @@ class _Reader:
             repeated.setdefault("extra_dir", []).append(_record(child, label, places["extra_dir"].key))
             return False
         else:
-            self._unknown(spot, "", child.tag, places, is_attribute=False)
+            self._unknown(spot, definition, _meant("", child.tag, places, is_attribute=False), child.tag)
             return False
         return True
 
-    def _unknown(self, spot: Spot, inside: str, word: str, places: dict[str, Place], *, is_attribute: bool) -> None:
-        instead = _meant(inside, word, places, is_attribute=is_attribute)
-        self._problems.warn(spot, "is not known here, and has no effect in Galaxy either", instead)
+    def _unknown(self, spot: Spot, definition: Definition, meant: Meant | None, word: str) -> None:
+        if definition.certainty == "unknown" and not (meant and nearest(word, [meant.word], likeness=SURELY)):
+            return
+        message = "is not known here, and has no effect in Galaxy either"
+        self._problems.warn(spot, message, meant.instead if meant else None)
 
 
 def _record(child: Element, label: str, key: Key) -> Node:
@@ -190,11 +193,19 @@ def _badge(element: Element, label: str) -> Node:
     return MapNode(tuple(Entry(name, spot, TextNode(text, spot)) for name, text in parts.items()) + extra, spot)
 
 
-def _meant(inside: str, word: str, places: dict[str, Place], *, is_attribute: bool) -> str | None:
+class Meant(NamedTuple):
+    """A known word, and how it is written."""
+
+    word: str
+    instead: str
+
+
+def _meant(inside: str, word: str, places: dict[str, Place], *, is_attribute: bool) -> Meant | None:
     """What an unknown attribute or element was probably meant to be."""
     if inside:
         known = {place.partition("@")[2] for place in places if place.startswith(f"{inside}@")}
-        return nearest(word, known)
+        guess = nearest(word, known)
+        return Meant(guess, guess) if guess else None
     by_word: dict[str, str] = {}
     for place, at in places.items():
         element, _, attribute = place.partition("@")
@@ -202,4 +213,4 @@ def _meant(inside: str, word: str, places: dict[str, Place], *, is_attribute: bo
         if is_attribute:
             by_word.setdefault(at.key.name.rpartition(".")[2], at.key.spell("galaxy-xml", at.key.kind.example))
     guess = nearest(word, by_word)
-    return by_word[guess] if guess else None
+    return Meant(guess, by_word[guess]) if guess else None

@@ -60,14 +60,9 @@ def _define_pool(entry: Entry, problems: ProblemLog) -> Definition | None:
         return None
     type_entry = node.entry("type")
     word = type_entry.value.text if type_entry and isinstance(type_entry.value, TextNode) else None
-    type_name = resolve_type(word, type_entry.spot if type_entry else entry.spot, problems, "holdfast")
-    if type_name is None:
-        return None
-    if type_name in ROUTERS:
-        message = f"{type_name} is a way of placing, not a pool"
-        problems.error(entry.spot, message, f"placement: {{{type_name}: [newdata, olddata]}}")
-        return None
-    pool = Definition(type_name, "holdfast", entry.spot)
+    spot = entry.spot if type_entry is None or word in ROUTERS else type_entry.spot
+    type_name, certainty = resolve_type(word, spot, problems, "holdfast", over=None, pools_only=True)
+    pool = Definition(type_name, "holdfast", entry.spot, certainty=certainty)
     inside = [each for each in node.entries if each.name != "id"]
     if len(inside) < len(node.entries):
         problems.error(entry.spot.named(f"{entry.spot.where}.id"), "the id stands before the colon already", "no id")

@@ -77,8 +77,8 @@ class ProblemLog:
             self._left_out += 1
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` was probably meant to be, or None."""
+def nearest(word: str, choices: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The choice that `word` was probably meant to be, or None. `likeness`: how alike they have to be, up to 1."""
     by_folded = {choice.casefold().replace("-", "_"): choice for choice in choices}
-    found = difflib.get_close_matches(word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word[:80].casefold().replace("-", "_"), list(by_folded), n=1, cutoff=likeness)
     return by_folded[found[0]] if found else None

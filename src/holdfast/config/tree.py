@@ -65,7 +65,7 @@ def complete(definition: Definition, defaults: Mapping[str, object], problems: P
             continue
         if key.default is not None:
             definition.fields[key.name] = key.default
-        elif key.required and key.name not in definition.said:
+        elif key.required and key.name not in definition.said and definition.certainty != "unknown":
             _report_missing(definition, key.name, problems)
     _check_cloud(definition, problems)
 
@@ -114,6 +114,8 @@ def _order(router: Definition, problems: ProblemLog) -> None:
     if router.spelling == "galaxy-yaml" or (router.spelling == "holdfast" and len(without) == len(children)):
         for place, child in enumerate(children):
             child.fields["order"] = place
+    elif router.certainty == "unknown" and len(wrong) == 0 and len(without) == len(children):
+        return  # whatever it was meant to be, nothing here asks for an order
     elif len(wrong) < len(without):
         used = {child.fields.get("order") for child in children}
         free = next(number for number in range(len(children) + 1) if number not in used)
