@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from holdfast.testing.remote_like import Bucket, RemoteLike
+from holdfast.layers.cached import CachedDriver, CacheFolder
+from holdfast.testing.remote_bucket import Bucket
+from holdfast.testing.remote_like import RemoteLike
 from holdfast.testing.store_contract import DriverContract
 
 
@@ -16,6 +19,54 @@ class TestRemoteLike(DriverContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> RemoteLike:
         return RemoteLike("pool", tmp_path / "bucket")
+
+    @pytest.fixture
+    def backdoor(self, tmp_path: Path) -> Bucket:
+        return Bucket(tmp_path / "bucket")
+
+
+class TestCached(DriverContract):
+    """Over a cold cache that keeps what is written."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[CachedDriver]:
+        remote = RemoteLike("pool", tmp_path / "bucket")
+        driver = CachedDriver(remote, [CacheFolder(tmp_path / "cache", min_free_bytes=0)], keep_written=True)
+        yield driver
+        driver.close()
+
+    @pytest.fixture
+    def backdoor(self, tmp_path: Path) -> Bucket:
+        return Bucket(tmp_path / "bucket")
+
+
+class TestCachedThatKeepsNothingWritten(DriverContract):
+    """Everything that is read was fetched."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[CachedDriver]:
+        remote = RemoteLike("pool", tmp_path / "bucket")
+        driver = CachedDriver(remote, [CacheFolder(tmp_path / "cache", min_free_bytes=0)], keep_written=False)
+        yield driver
+        driver.close()
+
+    @pytest.fixture
+    def backdoor(self, tmp_path: Path) -> Bucket:
+        return Bucket(tmp_path / "bucket")
+
+
+class TestCachedWithoutRoom(DriverContract):
+    """Two folders, one of them missing, and little room: much goes past."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[CachedDriver]:
+        folders = [
+            CacheFolder(tmp_path / "cache", bound_bytes=1_500_000, min_free_bytes=0),
+            CacheFolder(tmp_path / "never" / "was", weight=3),
+        ]
+        driver = CachedDriver(RemoteLike("pool", tmp_path / "bucket"), folders, keep_written=True)
+        yield driver
+        driver.close()
 
     @pytest.fixture
     def backdoor(self, tmp_path: Path) -> Bucket:

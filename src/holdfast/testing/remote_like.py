@@ -7,7 +7,7 @@
 
 No local paths, no folders (a blob may lie below a blob), versions like ETags, each `open` one request. The bucket is a
 folder, so that forked and killed processes share it; every call is a line in its journal, which counts for all of them.
-Faults are of this object alone. `Bucket` is the backdoor.
+Faults are of this object alone. `remote_bucket.Bucket` is the backdoor.
 
 Not fast: `list` reads the heads of all blobs.
 """
@@ -15,8 +15,6 @@ Not fast: `list` reads the heads of all blobs.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import io
 import json
 import os
@@ -34,8 +32,8 @@ from holdfast.blobs import (
     DEFAULT_PUT,
     BlobStat,
     Body,
-    BytesBody,
     ByteRange,
+    BytesBody,
     FileBody,
     GetOptions,
     PutOptions,
@@ -55,11 +53,9 @@ from holdfast.errors import (
 from holdfast.keys import Key
 from holdfast.seams import Clock, SystemClock
 from holdfast.stores.base import Capabilities, Driver, Leftover
+from holdfast.testing.remote_bucket import HEAD_BYTES, MARK, Bucket
 
-_HEAD_BYTES = 4096
-_MARK = ".mark"
 _JOURNAL = ".journal"
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,76 +67,6 @@ class Call:
     start: int = 0
     stop: int | None = None
     size_bytes: int = 0
-
-
-class Bucket:
-    """The medium: a file per blob with a head (its key, version and time) before its bytes."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        root.mkdir(parents=True, exist_ok=True)
-
-    def read(self, key: str) -> bytes | None:
-        """The bytes under `key`, or None."""
-        found = self.look(key)
-        if found is None:
-            return None
-        with found[1] as stream:
-            return stream.read()
-
-    def write(self, key: str, content: bytes) -> None:
-        """Put bytes there, as somebody else would."""
-        with self.alone():
-            self.replace(key, content)
-
-    def names(self) -> set[str]:
-        """All keys, and the mark."""
-        return {stat.key for stat in self.stats()} | ({_MARK} if (self.root / _MARK).exists() else set())
-
-    def look(self, key: str) -> tuple[BlobStat, BinaryIO] | None:
-        """The stat, and the bytes as an open file that stands at the first of them."""
-        try:
-            stream = open(self._path(key), "rb", buffering=0)
-        except FileNotFoundError:
-            return None
-        head = json.loads(stream.read(_HEAD_BYTES).decode())
-        size = os.fstat(stream.fileno()).st_size - _HEAD_BYTES
-        return BlobStat(Key(head["key"]), size, head["version"], head["modified_us"]), stream
-
-    def stats(self) -> Iterator[BlobStat]:
-        """All blobs, in no order."""
-        for path in self.root.glob("*.blob"):
-            with contextlib.suppress(FileNotFoundError):
-                with path.open("rb") as stream:
-                    head = json.loads(stream.read(_HEAD_BYTES).decode())
-                    size = os.fstat(stream.fileno()).st_size - _HEAD_BYTES
-                yield BlobStat(Key(head["key"]), size, head["version"], head["modified_us"])
-
-    def replace(self, key: str, content: bytes) -> BlobStat:
-        """Whatever lies under `key`, now it is this."""
-        now_us = SystemClock().now_us()
-        version = os.urandom(8).hex()
-        head = json.dumps({"key": key, "version": version, "modified_us": now_us}).encode().ljust(_HEAD_BYTES)
-        temporary = self.root / f"{version}.coming"
-        with temporary.open("wb") as stream:
-            stream.write(head)
-            stream.write(content)
-        temporary.replace(self._path(key))
-        return BlobStat(Key(key), len(content), version, now_us)
-
-    def remove(self, key: str) -> None:
-        """Take it away, if it is there."""
-        self._path(key).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other writer meanwhile."""
-        with open(self.root / _LOCK, "wb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
-
-    def _path(self, key: str) -> Path:
-        return self.root / f"{hashlib.sha256(key.encode()).hexdigest()}.blob"
 
 
 @dataclass(slots=True)
@@ -180,7 +106,7 @@ class RemoteLike(Driver):
 
     # -- what was asked ---------------------------------------------------------------------------------------------
 
-    def calls(self, operation: str | None = None) -> list[Call]:
+    def calls(self, operation: str | None = None) -> Sequence[Call]:
         """All requests of all processes so far, in order; only those of one kind if it is named."""
         found = [call for call in self._journal() if call.operation != "moved"]
         return [call for call in found if operation in (None, call.operation)]
@@ -331,7 +257,7 @@ class RemoteLike(Driver):
 
     def identity(self) -> str | None:
         try:
-            return (self.bucket.root / _MARK).read_text() or None
+            return (self.bucket.root / MARK).read_text() or None
         except FileNotFoundError:
             return None
 
@@ -341,9 +267,9 @@ class RemoteLike(Driver):
             if carried not in (None, replacing, identity):
                 raise AlreadyExists(
                     f"pool {self._name} carries the mark {carried} already",
-                    store=self._name, key=_MARK, operation="mark",
+                    store=self._name, key=MARK, operation="mark",
                 )  # fmt: skip
-            (self.bucket.root / _MARK).write_text(identity)
+            (self.bucket.root / MARK).write_text(identity)
         self._identity = identity
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -391,7 +317,7 @@ class RemoteLike(Driver):
         if options.if_version is not None and (found is None or found[0].version != options.if_version):
             raise PreconditionFailed(f"{key} has changed", store=self._name, key=key, operation="put")
 
-    def _journal(self) -> list[Call]:
+    def _journal(self) -> Sequence[Call]:
         try:
             lines = (self.bucket.root / _JOURNAL).read_text().splitlines()
         except FileNotFoundError:
@@ -415,7 +341,7 @@ class _Download(io.RawIOBase):
     """The bytes of one request. Going elsewhere than on is another request."""
 
     def __init__(
-        self, remote: RemoteLike, file: BinaryIO, stat: BlobStat, wanted: ByteRange, faults: list[_Fault]
+        self, remote: RemoteLike, file: BinaryIO, stat: BlobStat, wanted: ByteRange, faults: Sequence[_Fault]
     ) -> None:
         super().__init__()
         self._remote, self._file, self._stat = remote, file, stat
@@ -447,9 +373,9 @@ class _Download(io.RawIOBase):
             return 0
         if self._at != self._streaming_at:
             self._remote.moved(self._stat.key, 0)
-        count = os.preadv(self._file.fileno(), [view], _HEAD_BYTES + self._at)
+        count = os.preadv(self._file.fileno(), [view], HEAD_BYTES + self._at)
         for wrong in self._wrong:
-            if wrong is not None and self._at <= wrong < self._at + count:
+            if self._at <= wrong < self._at + count:
                 view[wrong - self._at] ^= 0xFF
         self._at += count
         self._streaming_at = self._at
@@ -483,12 +409,15 @@ def _content_of(body: Body, options: PutOptions) -> bytes:
     except OSError as error:
         cls = NotFound if isinstance(error, FileNotFoundError) else Denied
         raise cls(f"what is to be stored cannot be read: {error}", operation="put") from error
-    if before is not None and after is not None:
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or after.st_size != total:
-            raise PreconditionFailed("the file changed while it was read", operation="put")
+    if before is not None and after is not None and _facts(before) != (total, after.st_mtime_ns):
+        raise PreconditionFailed("the file changed while it was read", operation="put")
     if body.size_bytes not in (None, total):
         raise PreconditionFailed(f"{body.size_bytes} bytes were announced, but {total} came", operation="put")
     return b"".join(parts)
+
+
+def _facts(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
 
 
 def _some(stream: BinaryIO) -> bytes:

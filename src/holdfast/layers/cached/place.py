@@ -1,0 +1,402 @@
+"""One cache folder as one process sees it: its files, its index, whether it can be used now.
+
+    <cache folder>/
+      holdfast-cache            the format's version
+      sessions                  a byte per process that uses the folder, locked while it lives
+      index.sqlite              what is known (`index`)
+      blobs/<2 hex>/<32 hex>    one sparse file per entry
+
+Nothing is touched before `ready`. A folder that cannot be used (no such place, read-only, a full disk, an index that
+does not answer) rests for ten seconds and is then tried again; meanwhile reads go past it. A folder that was deleted is
+made anew, an index that cannot be read is set aside and begun anew. A folder on a network file system is refused: locks
+and shared memory would not hold there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.errors import Unsupported
+from holdfast.layers.cached.entries import Entries, Entry
+from holdfast.layers.cached.index import Damaged, Index, inode_of, prepare
+from holdfast.layers.cached.ledger import Ledger
+from holdfast.layers.cached.locks import WHOLE, alone_in, is_held, try_alone
+from holdfast.layers.cached.trouble import CacheTrouble, Gone, on_disk
+from holdfast.seams import Clock, Entropy, Files, hold_alone, hold_shared
+
+FORMAT = "1"
+REST_S = 10.0
+MIN_FREE_BYTES = 1024**3
+MIN_FREE_PART = 0.05
+_BLOCK_OF_STAT_BYTES = 512
+_NETWORK = {
+    0x6969: "NFS", 0x517B: "SMB", 0xFE534D42: "SMB", 0xFF534D42: "CIFS", 0x5346414F: "AFS", 0x00C36400: "CephFS",
+    0x0BD00BD0: "Lustre",
+}  # fmt: skip
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFolder:
+    """Where a cache lies. `path`: its last step is made if it is missing. `weight`: its share of the blobs, beside
+    other folders of the same cache. `bound_bytes`: what it may hold; None: as much as the disk has.
+    `min_free_bytes`: what it leaves free there; None: 1 GiB or 5 % of the disk, whichever is less."""
+
+    path: Path | str
+    weight: float = 1.0
+    bound_bytes: int | None = None
+    min_free_bytes: int | None = None
+
+
+class Place:
+    """A cache folder in one process. Safe from many threads."""
+
+    def __init__(self, folder: CacheFolder, *, files: Files, clock: Clock, entropy: Entropy) -> None:
+        self.folder = folder
+        self.path = os.path.abspath(folder.path)
+        self.files, self._clock, self._entropy = files, clock, entropy
+        self.boot = ""
+        self.session = 0
+        self.entries: Entries
+        self.ledger: Ledger
+        self.needs_sweep = False
+        self._index_path = f"{self.path}/index.sqlite"
+        self._index: Index | None = None
+        self._inode: tuple[int, int] | None = None
+        self._session_fd = -1
+        self._opening = threading.Lock()
+        self._resting_until_s: float | None = None
+        self._said: set[str] = set()
+
+    # -- being used -------------------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """Make and open what is not there yet; one system call when all is. `CacheTrouble` if it cannot be used now,
+        `Unsupported` if it never can."""
+        if self._resting_until_s is None and self._inode is not None and inode_of(self._index_path) == self._inode:
+            return
+        with self._opening:
+            if self._resting_until_s is not None:
+                if self._clock.monotonic_s() < self._resting_until_s:
+                    raise CacheTrouble(f"the cache folder {self.path} is given a rest")
+                self._resting_until_s = None
+            if self._inode is None or inode_of(self._index_path) != self._inode:
+                try:
+                    self._open()
+                except CacheTrouble as trouble:
+                    self._rest(trouble)
+                    raise
+
+    def is_away(self) -> bool:
+        """Whether it could not be used lately, so that another folder is asked meanwhile."""
+        until_s = self._resting_until_s
+        return until_s is not None and self._clock.monotonic_s() < until_s
+
+    def is_open(self) -> bool:
+        """Whether it was used and not closed since."""
+        return self._index is not None
+
+    def rest(self, trouble: CacheTrouble) -> None:
+        """It failed: leave it alone for a while, or begin its index anew if that is the trouble."""
+        with self._opening:
+            if isinstance(trouble, Damaged):
+                self._inode = None
+                return
+            self._rest(trouble)
+
+    def close(self) -> None:
+        """Close the index and end the session; what is open stays open. May be used again."""
+        with self._opening:
+            index, self._index, self._inode = self._index, None, None
+            if index is None:
+                return
+            if self._session_fd >= 0:
+                os.close(self._session_fd)
+                self._session_fd = -1
+            index.close()
+
+    def abandon(self) -> object:
+        """In a forked child: forget the parent's connections and its session. What is returned must be kept alive."""
+        if self._session_fd >= 0:
+            os.close(self._session_fd)  # the parent's stays open, and with it its lock
+        return self._index.abandon() if self._index is not None else None
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def new_file(self) -> str:
+        """A name for a new blob's file."""
+        return self._entropy.token(16)
+
+    def path_of(self, file: str) -> str:
+        """Where it lies."""
+        return f"{self.path}/blobs/{file[:2]}/{file}"
+
+    def create(self, file: str) -> int:
+        """A new file for a blob, open for writing, with a lease on it. Its room is reserved: it is known."""
+        path = self.path_of(file)
+        try:
+            fd = self.files.create(path, 0o666)
+        except FileNotFoundError:
+            self.make_home(file)
+            fd = self.files.create(path, 0o666)
+        hold_shared(fd)
+        return fd
+
+    def make_home(self, file: str) -> None:
+        """The folder in which a file lies."""
+        for folder in (f"{self.path}/blobs", os.path.dirname(self.path_of(file))):
+            try:
+                self.files.make_folder(folder, 0o777)
+            except FileExistsError:
+                continue
+
+    def open_file(self, entry: Entry, *, to_write: bool = False) -> int:
+        """The entry's file with a lease on it; `Gone` if it was taken away."""
+        flags = os.O_RDWR if to_write else os.O_RDONLY
+        try:
+            fd = os.open(self.path_of(entry.file), flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise Gone from None
+        hold_shared(fd)
+        if os.fstat(fd).st_nlink == 0:
+            os.close(fd)
+            raise Gone
+        return fd
+
+    def bury(self, entries: Sequence[Entry]) -> int:
+        """Forget these entries and remove their files; the bytes freed. What somebody has open is served to nobody
+        else, and goes when its readers are done."""
+        freed, left = self.take_away(entries)
+        if left:
+            self.entries.disown(left)
+        return freed
+
+    def take_away(self, entries: Sequence[Entry], until_bytes: int | None = None) -> tuple[int, list[Entry]]:
+        """Forget and remove those of these that nobody has open, until so many bytes are free. (bytes freed, those that
+        are left because they are open)."""
+        locked: list[tuple[int, Entry]] = []
+        left: list[Entry] = []
+        sum_bytes = 0
+        try:
+            for entry in entries:
+                if until_bytes is not None and sum_bytes >= until_bytes:
+                    break
+                fd = self._lock_alone(entry.file)
+                if fd is None:
+                    left.append(entry)
+                else:
+                    locked.append((fd, entry))
+                    sum_bytes += entry.held_bytes
+            gone = [file for file in self.entries.doom([entry for _, entry in locked]) if self._unlink(file)]
+            return (self.ledger.buried(gone) if gone else 0), left
+        finally:
+            for fd, _ in locked:
+                if fd >= 0:
+                    os.close(fd)
+
+    def bury_doomed(self) -> int:
+        """Remove the files of forgotten entries that a kill left behind; the bytes freed."""
+        gone = [file for file in self.ledger.doomed() if self._unlink_unused(file)]
+        return self.ledger.buried(gone) if gone else 0
+
+    def in_use(self, entry: Entry) -> bool:
+        """Whether anybody has it open."""
+        try:
+            fd = os.open(self.path_of(entry.file), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return hold_alone(fd) is not True
+        finally:
+            os.close(fd)
+
+    # -- room -------------------------------------------------------------------------------------------------------
+
+    def free_bytes(self) -> int:
+        """Free on the disk, for us."""
+        with on_disk():
+            found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def min_free_bytes(self) -> int:
+        """What is left free there."""
+        if self.folder.min_free_bytes is not None:
+            return self.folder.min_free_bytes
+        with on_disk():
+            found = os.statvfs(self.path)
+        return min(MIN_FREE_BYTES, int(found.f_blocks * found.f_frsize * MIN_FREE_PART))
+
+    def alone_to_evict(self) -> int:
+        """An open file on whose byte `WHOLE` the one evictor of the machine has a lock; close it."""
+        return os.open(f"{self.path}/sessions", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+    def end_dead_sessions(self) -> None:
+        """Give back what processes had reserved that are dead."""
+        for session in self.ledger.sessions():
+            if session == self.session or is_held(self._session_fd, session):
+                continue
+            on_disk_bytes: dict[str, int] = {}
+            for ticket in self.ledger.tickets_of(session):
+                try:
+                    found = os.stat(self.path_of(ticket.file))
+                except OSError:
+                    continue
+                on_disk_bytes[ticket.file] = found.st_blocks * _BLOCK_OF_STAT_BYTES
+            self.ledger.end_session(session, on_disk_bytes)
+            for file in on_disk_bytes:
+                if not self.ledger.is_known(file):
+                    self._unlink_unused(file)
+
+    def sweep(self) -> int:
+        """Remove files that nobody knows: after a power cut, or from before an index that was set aside. How many."""
+        removed = 0
+        with on_disk():
+            for folder in sorted(os.listdir(f"{self.path}/blobs")):
+                for file in os.listdir(f"{self.path}/blobs/{folder}"):
+                    if not self.ledger.is_known(file) and self._unlink_unused(file):
+                        removed += 1
+        self.needs_sweep = False
+        return removed
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _lock_alone(self, file: str) -> int | None:
+        """The file, open and locked for us alone; None if somebody has it open; -1 if there is no file."""
+        try:
+            fd = os.open(self.path_of(file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return -1
+        except OSError:
+            return None
+        if hold_alone(fd) is True:
+            return fd
+        os.close(fd)
+        return None
+
+    def _unlink(self, file: str) -> bool:
+        try:
+            self.files.unlink(self.path_of(file))
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            _LOG.warning("cache folder %s: %s cannot be removed: %s", self.path, file, error.strerror)
+            return False
+        return True
+
+    def _unlink_unused(self, file: str) -> bool:
+        """Whether the file is gone; it stays while somebody has it open."""
+        fd = self._lock_alone(file)
+        if fd is None:
+            return False
+        try:
+            return fd < 0 or self._unlink(file)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _open(self) -> None:
+        """Make what is missing, open the index, begin a session."""
+        if not os.path.isdir(self.path):
+            with on_disk(), contextlib.suppress(FileExistsError):
+                self.files.make_folder(self.path, 0o777)
+        _refuse_network(self.path)
+        with on_disk():
+            if not os.path.isdir(f"{self.path}/blobs"):
+                with contextlib.suppress(FileExistsError):
+                    self.files.make_folder(f"{self.path}/blobs", 0o777)
+            if self._session_fd >= 0:
+                os.close(self._session_fd)
+                self._session_fd = -1
+            fd = self.alone_to_evict()
+        try:
+            with on_disk(), alone_in(fd, WHOLE, 1):
+                self._check_format()
+                self._open_index()
+                if self.ledger.begin_boot(self.boot):
+                    self.needs_sweep = True
+                self.session = self.ledger.begin_session()
+                try_alone(fd, self.session, 1)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._session_fd = fd
+        self._inode = inode_of(self._index_path)
+        self.end_dead_sessions()
+
+    def _check_format(self) -> None:
+        path = f"{self.path}/holdfast-cache"
+        try:
+            with open(path, encoding="ascii", errors="replace") as stream:
+                found = stream.read(100).strip()
+        except FileNotFoundError:
+            fd = self.files.create(path, 0o666)
+            try:
+                self.files.write(fd, FORMAT.encode() + b"\n")
+            finally:
+                self.files.close(fd)
+            return
+        if found not in ("", FORMAT):
+            raise CacheTrouble(f"{self.path} has the format {found} of another Holdfast; give this one a new folder")
+
+    def _open_index(self) -> None:
+        self.boot = boot_id()
+        try:
+            prepare(self._index_path)
+            self._use(Index(self._index_path))
+            self.ledger.totals()
+        except Damaged as damage:
+            aside = f"{self._index_path}.damaged"
+            _LOG.warning("cache folder %s: %s; it is set aside as %s and begun anew", self.path, damage, aside)
+            for suffix in ("-wal", "-shm"):
+                if os.path.lexists(self._index_path + suffix):
+                    self.files.unlink(self._index_path + suffix)
+            self.files.replace(self._index_path, aside)
+            self.needs_sweep = True
+            prepare(self._index_path)
+            self._use(Index(self._index_path))
+
+    def _use(self, index: Index) -> None:
+        self._index = index  # the one before it is closed when nobody uses it any more
+        self.entries, self.ledger = Entries(index), Ledger(index)
+
+    def _rest(self, trouble: CacheTrouble) -> None:
+        self._resting_until_s = self._clock.monotonic_s() + REST_S
+        reason = str(trouble)
+        if reason not in self._said and len(self._said) < 100:
+            self._said.add(reason)
+            _LOG.warning("cache folder %s cannot be used, reads go past it: %s", self.path, reason)
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            return stream.read(64).strip()
+    except OSError:
+        return "unknown"
+
+
+def file_system_of(path: str) -> int:
+    """The magic number of the file system; 0 if it cannot be asked."""
+    buffer = ctypes.create_string_buffer(512)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        return 0
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def _refuse_network(path: str) -> None:
+    kind = _NETWORK.get(file_system_of(path))
+    if kind is not None:
+        raise Unsupported(
+            f"the cache folder {path} lies on {kind}; locks do not hold there: give the cache a folder on a local disk",
+            operation="open",
+        )

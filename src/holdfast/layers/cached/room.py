@@ -1,0 +1,106 @@
+"""Room in one cache folder: reserved before bytes come, made by evicting.
+
+What is held and reserved never exceeds the bound. Above 95 % of it entries are evicted down to 85 %, by one evictor on
+the whole machine; the same when the disk has less free than it is to keep. Evicted is what nobody has open (its file
+can be locked alone) and nobody has pinned: what was used once before what was used again, the longest unused first; so
+reading through much data once does not push out what is used every day. What was used again may be four fifths of all;
+beyond that its own oldest go first.
+"""
+
+from __future__ import annotations
+
+import os
+
+from holdfast.layers.cached.ledger import Ticket
+from holdfast.layers.cached.locks import WHOLE, alone_in
+from holdfast.layers.cached.place import Place
+from holdfast.layers.cached.tally import Tally
+from holdfast.layers.cached.trouble import NoRoom, on_disk
+
+HIGH_WATER = 0.95
+LOW_WATER = 0.85
+OFTEN_PART_MAX = 0.8
+PAGE = 64
+
+
+class Room:
+    """Reserves and evicts. Safe from many threads and processes."""
+
+    def __init__(self, place: Place, tally: Tally) -> None:
+        self._place, self._tally = place, tally
+
+    def can_hold(self, size_bytes: int) -> bool:
+        """Whether a blob of this size is not larger than the folder's bound."""
+        bound = self._place.folder.bound_bytes
+        return bound is None or size_bytes <= bound
+
+    def reserve(self, file: str, size_bytes: int) -> Ticket:
+        """Room for so many bytes of this file; `NoRoom` if it cannot be made."""
+        if not self.can_hold(size_bytes):
+            raise NoRoom(f"{size_bytes} bytes are more than the cache may hold ({self._place.folder.bound_bytes})")
+        ticket = self._try(file, size_bytes)
+        if ticket is None:
+            self._place.end_dead_sessions()
+            self.evict(size_bytes)
+            ticket = self._try(file, size_bytes)
+        if ticket is None:
+            raise NoRoom(f"no room for {size_bytes} bytes: what the cache holds is being read or pinned")
+        return ticket
+
+    def is_above_high_water(self, ticket: Ticket) -> bool:
+        """Whether, with this ticket, it is time to evict."""
+        bound = self._place.folder.bound_bytes
+        return bound is not None and ticket.full_bytes > bound * HIGH_WATER
+
+    def evict(self, need_bytes: int = 0) -> int:
+        """Bring the folder down to its low-water mark, with room for `need_bytes` more; the bytes freed. One at a time:
+        whoever waited finds that it was done."""
+        place = self._place
+        self._tally.write(place.entries, place.ledger)
+        with on_disk():
+            fd = place.alone_to_evict()
+        try:
+            with alone_in(fd, WHOLE, 1):
+                excess = self._excess(need_bytes)
+                freed = place.bury_doomed() if excess > 0 else 0
+                return freed + self._evict(excess - freed) if excess > freed else freed
+        finally:
+            os.close(fd)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _try(self, file: str, size_bytes: int) -> Ticket | None:
+        place = self._place
+        return place.ledger.reserve(
+            place.session, file, size_bytes,
+            bound_bytes=place.folder.bound_bytes, free_bytes=place.free_bytes() - place.min_free_bytes(),
+        )  # fmt: skip
+
+    def _excess(self, need_bytes: int) -> int:
+        """How many bytes have to go: down to the low-water mark, and never less room than needed."""
+        place = self._place
+        totals = place.ledger.totals()
+        full = totals.held_bytes + totals.reserved_bytes
+        excess = totals.reserved_bytes + need_bytes + place.min_free_bytes() - place.free_bytes()
+        bound = place.folder.bound_bytes
+        if bound is not None and full + need_bytes > bound * HIGH_WATER:
+            excess = max(excess, full + min(need_bytes, int(bound * (1 - LOW_WATER))) - int(bound * LOW_WATER))
+            excess = max(excess, full + need_bytes - bound)
+        return excess
+
+    def _evict(self, excess_bytes: int) -> int:
+        """Take away entries until so many bytes are free, or nothing more can go."""
+        ledger = self._place.ledger
+        too_often = ledger.often_bytes() - int(ledger.totals().held_bytes * OFTEN_PART_MAX)
+        freed = 0
+        for often, wanted_bytes in ((True, min(too_often, excess_bytes)), (False, excess_bytes), (True, excess_bytes)):
+            after = (-1, -1)
+            while freed < wanted_bytes:
+                page = self._place.entries.oldest(often, after, PAGE)
+                if not page:
+                    break
+                after = (page[-1].used_us, page[-1].id)
+                more, left = self._place.take_away(page, wanted_bytes - freed)
+                self._tally.count(evictions=len(page) - len(left), evicted_bytes=more)
+                freed += more
+        return freed
