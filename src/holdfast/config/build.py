@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from holdfast.catalog.catalog import Catalog
 from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
-from holdfast.config.registry import make_driver
+from holdfast.config.registry import make_pool, surroundings
 from holdfast.errors import ConfigError, Problem
 from holdfast.hold.facts import Pool, PoolFacts
 from holdfast.hold.hold import Hold
@@ -49,9 +49,8 @@ def upgrade_catalog(config: HoldfastConfig) -> tuple[str | None, str]:
 
 def _pools(config: HoldfastConfig) -> list[Pool]:
     placed = list(walk_pools(config.tree))
-    apart = tuple(folder for one in placed for folder in one.pool.extra_dirs.values())
-    apart += tuple(one.pool.files_dir for one in placed if one.pool.files_dir is not None)
-    return [Pool(facts_of(one), make_driver(one.pool, apart)) for one in placed]
+    around = surroundings([one.pool for one in placed], config.state_dir)
+    return [make_pool(facts_of(one), one.pool, around) for one in placed]
 
 
 def facts_of(placed: PlacedPool) -> PoolFacts:

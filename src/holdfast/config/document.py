@@ -18,7 +18,7 @@ from holdfast.errors import Problem
 Spelling = Literal["holdfast", "galaxy-xml", "galaxy-yaml"]
 RouterKind = Literal["hierarchical", "distributed"]
 
-DRIVERS_READY: frozenset[str] = frozenset({"disk"})
+DRIVERS_READY: frozenset[str] = frozenset({"disk", "aws_s3", "generic_s3", "boto3", "azure_blob", "cloud"})
 """The types of pools that have a driver today. The others are read in full, and `check` says so."""
 
 V = TypeVar("V")
@@ -94,7 +94,7 @@ class PoolConfig:
     @property
     def driver_ready(self) -> bool:
         """Whether this version of Holdfast has a driver for the pool's type."""
-        return self.type in DRIVERS_READY
+        return self.type in DRIVERS_READY and self.options.get("provider") != "openstack"
 
     @property
     def files_dir(self) -> str | None:
