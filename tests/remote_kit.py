@@ -49,6 +49,7 @@ def write_document(folder: Path) -> Path:
 def clouds_are_folders(folder: Path) -> Iterator[dict[str, RemoteLike]]:
     """For as long as the block lasts, pools of the type aws_s3 are folders below `folder`. The remotes by pool."""
     remotes: dict[str, RemoteLike] = {}
+    caches: dict[str, ScriptedCache] = {}
 
     def pools(config: HoldfastConfig) -> list[Pool]:
         made = []
@@ -57,7 +58,8 @@ def clouds_are_folders(folder: Path) -> Iterator[dict[str, RemoteLike]]:
             if placed.pool.type == "aws_s3":
                 remotes[name] = RemoteLike(name, folder / f"bucket-{name}")
                 guard = TrippedDriver(remotes[name])
-                made.append(Pool(facts, guard, cache=ScriptedCache(guard, folder / "cache"), guard=guard))
+                cache = caches.setdefault(name, ScriptedCache(guard, folder / "cache"))
+                made.append(Pool(facts, guard, cache=cache, guard=guard))
             else:
                 made.append(Pool(facts, DiskDriver(name, placed.pool.files_dir)))
         return made

@@ -23,7 +23,8 @@ HELP_BUDGET_S = 0.3
 
 # INTERFACE's commands, as far as they are there; a command that vanishes is noticed here.
 EXPECTED = """
-init|check|config show|serve|worker|pools|pool show|pool set|pool rename|put|ls|show|path|get|replace|rm|restore|
+init|check|config show|serve|worker|pools|pool show|pool set|pool rename|cache|cache ls|cache warm|cache drop|
+put|ls|show|path|get|replace|rm|restore|
 explain|scrub|reconcile|reap|ops|op show|op pause|op resume|op cancel|run|jobs|job show|job cancel|user add|
 user ls|user set|token new|catalog upgrade
 """
@@ -126,7 +127,7 @@ def test_the_reference_page_is_up_to_date():
     assert written == reference.page(), "write it again: make docs"
 
 
-@pytest.mark.parametrize("word", ["pool", "op", "job", "user", "token", "catalog", "config"])
+@pytest.mark.parametrize("word", ["pool", "cache", "op", "job", "user", "token", "catalog", "config"])
 def test_a_word_with_commands_behind_it_shows_an_example(lab: Lab, word: str):
     answer = lab.call(word, "--help")
     assert answer.code == 0

@@ -4,6 +4,7 @@ example, and a negative number where a dataset should stand gets a sentence inst
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from typing import Annotated, Any
@@ -62,6 +63,7 @@ class Group(TyperGroup):
     """The root, or a word that commands stand behind. Imports a command only to run or explain it."""
 
     sections: tuple[Section, ...] = ()
+    is_command: bool = False  # also without a command behind it
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [entry.name for section in self.sections for entry in section.entries]
@@ -74,7 +76,7 @@ class Group(TyperGroup):
         return None
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return ["[OPTION]...", "COMMAND ..."]
+        return ["[OPTION]...", "[COMMAND ...]" if self.is_command else "COMMAND ..."]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         longest = max(len(entry.name) for section in self.sections for entry in section.entries)
@@ -94,9 +96,28 @@ def build_root() -> Group:
 
 def build_branch(branch: Branch) -> Group:
     """A word with the commands behind it."""
-    group = _build_group(branch.name, branch.line, (Section("Commands", branch.leaves),), share)
+    callback = share if branch.alone is None else _run_alone(branch.alone)
+    group = _build_group(branch.name, branch.line, (Section("Commands", branch.leaves),), callback)
+    if branch.alone is not None:
+        group.is_command = group.invoke_without_command = True
+        group.no_args_is_help = False
     group.epilog = f"\b\nExample:\n  {branch.example}\n  {PROGRAM} {branch.name} {branch.leaves[0].name} --help"
     return group
+
+
+def _run_alone(leaf: Leaf) -> Any:
+    """What a branch does: takes the shared options, and runs its own command where none stands behind it."""
+
+    @functools.wraps(share)
+    def run(ctx: typer.Context, **given: Any) -> Any:
+        share(ctx, **given)
+        if ctx.invoked_subcommand is not None:
+            return None
+        command = build_command(leaf)
+        with command.make_context(leaf.name, [], parent=ctx) as own:
+            return command.invoke(own)
+
+    return run
 
 
 def build_command(leaf: Leaf) -> TyperCommand:

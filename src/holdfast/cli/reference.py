@@ -75,7 +75,7 @@ def _section(section: Section) -> str:
         leaves = (
             ((entry.name, entry),)
             if isinstance(entry, Leaf)
-            else tuple((f"{entry.name} {leaf.name}", leaf) for leaf in entry.leaves)
+            else tuple((" ".join(words), leaf) for words, leaf in entry.commands())
         )
         parts += [_command(words, build_command(leaf)) for words, leaf in leaves]
     return "\n".join(parts)

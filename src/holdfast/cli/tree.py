@@ -22,12 +22,20 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A word that commands stand behind (`pool show`)."""
+    """A word that commands stand behind (`pool show`). With `alone` it is a command of its own, too."""
 
     name: str
     line: str
     leaves: tuple[Leaf, ...]
     example: str
+    alone: Leaf | None = None
+
+    def commands(self) -> Iterator[tuple[tuple[str, ...], Leaf]]:
+        """Its commands with their words."""
+        if self.alone is not None:
+            yield (self.name,), self.alone
+        for leaf in self.leaves:
+            yield (self.name, leaf.name), leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,17 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("rename", "pools:pool_rename", "Tell the catalog that a pool has another id now."),
                 ),
                 "holdfast pool set newdata --state read-only",
+            ),
+            Branch(
+                "cache",
+                "List cache folders with what they hold.",
+                (
+                    Leaf("ls", "cache:cache_ls", "List what the caches hold, by key."),
+                    Leaf("warm", "cache:cache_warm", "Fetch datasets into the cache, whole and verified."),
+                    Leaf("drop", "cache:cache_drop", "Take copies out of the cache; the datasets stay in their pools."),
+                ),
+                "holdfast cache",
+                alone=Leaf("cache", "cache:cache", "List cache folders with what they hold."),
             ),
         ),
     ),
@@ -157,5 +176,4 @@ def commands() -> Iterator[tuple[tuple[str, ...], Leaf]]:
             if isinstance(entry, Leaf):
                 yield (entry.name,), entry
             else:
-                for leaf in entry.leaves:
-                    yield (entry.name, leaf.name), leaf
+                yield from entry.commands()

@@ -73,6 +73,15 @@ def health_json(health: Health) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def health_words(health: Health | None) -> str | None:
+    """What is wrong with how a pool answers, as a part of a sentence; None if nothing is known to be."""
+    if health is None or health.state == "ok":
+        return None
+    failures = "1 failure" if health.failures == 1 else f"{health.failures} failures in a row"
+    again = "" if health.retry_in_s is None else f", asked again in {max(1, round(health.retry_in_s))} s"
+    return f"{health.state} after {failures}{again}; the last: {health.error}"
+
+
 def cache_json(usage: CacheUsage) -> dict[str, Any]:
     """One cache folder."""
     ratio = usage.hit_ratio

@@ -10,6 +10,7 @@ from holdfast.cli.invocation import Invocation, command
 if TYPE_CHECKING:
     from holdfast.errors import Problem
     from holdfast.hold.facts import PoolCheck
+    from holdfast.stores.caching import Health
 
 EXIT_UNAVAILABLE = 6
 
@@ -28,6 +29,7 @@ def check(call: Invocation) -> int:
         odd = [warning for warning in hold.warnings if warning.where not in said]
         notes: tuple[Problem, ...] = (*hold.config.notes, *odd)
         source, state_dir = hold.config.source, str(hold.state_dir)
+        health = {info.object_store_id: info.health for info in hold.pools()}
     failed = [found for found in checks if not found.ok]
     call.answer(
         {
@@ -35,10 +37,12 @@ def check(call: Invocation) -> int:
             "config": source,
             "state_dir": state_dir,
             "problems": [_problem_json(problem) for problem in notes],
-            "pools": [_pool_json(found) for found in checks],
+            "pools": [_pool_json(found, health.get(found.object_store_id)) for found in checks],
         },
         *_notes(notes),
-        render.Table(_COLUMNS, [_row(found) for found in checks], "No pools are configured."),
+        render.Table(
+            _COLUMNS, [_row(found, health.get(found.object_store_id)) for found in checks], "No pools are configured."
+        ),
         _verdict(source, checks, failed),
     )
     return EXIT_UNAVAILABLE if failed else 0
@@ -47,8 +51,12 @@ def check(call: Invocation) -> int:
 _COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND"))
 
 
-def _row(found: PoolCheck) -> tuple[str, str, str]:
-    return render.clean(found.object_store_id), found.severity, render.clean(found.detail)
+def _row(found: PoolCheck, health: Health | None) -> tuple[str, str, str]:
+    from holdfast.hold.shapes import health_words
+
+    words = health_words(health) if found.ok else None  # what failed just now is the detail
+    detail = found.detail if words is None else f"{found.detail}; {words}"
+    return render.clean(found.object_store_id), found.severity, render.clean(detail)
 
 
 def _notes(notes: tuple[Problem, ...]) -> list[render.Block]:
@@ -81,11 +89,14 @@ def _problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _pool_json(found: PoolCheck) -> dict[str, Any]:
+def _pool_json(found: PoolCheck, health: Health | None) -> dict[str, Any]:
+    from holdfast.hold.shapes import health_json
+
     return {
         "object_store_id": found.object_store_id,
         "ok": found.ok,
         "severity": found.severity,
         "detail": found.detail,
         "rename_from": found.rename_from,
+        "health": None if health is None else health_json(health),
     }

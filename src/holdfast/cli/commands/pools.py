@@ -14,6 +14,7 @@ from holdfast.cli.invocation import Invocation, command
 if TYPE_CHECKING:
     from holdfast.hold.facts import PoolInfo
     from holdfast.hold.hold import Hold
+    from holdfast.stores.caching import CacheUsage
 
 PoolArgument = Annotated[str, typer.Argument(metavar="ID", help="The pool's object_store_id.")]
 
@@ -51,7 +52,9 @@ def _state_words(info: PoolInfo) -> str:
         return "not configured"
     if info.unwritable_because:
         return f"{info.state}, takes nothing"
-    return info.state if info.reachable else f"{info.state}, unreachable"
+    if not info.reachable:
+        return f"{info.state}, unreachable"
+    return info.state if info.health is None or info.health.state == "ok" else f"{info.state}, {info.health.state}"
 
 
 @command(example="holdfast pool show newdata")
@@ -105,7 +108,15 @@ def _answer(call: Invocation, hold: Hold, object_store_id: str) -> None:
     call.answer(info.to_json(), *_card(info))
 
 
+def _cache_words(usage: CacheUsage) -> str:
+    bound = "" if usage.bound_bytes is None else f" of {render.size(usage.bound_bytes)}"
+    hits = "" if usage.hit_ratio is None else f", {render.percent(100 * usage.hit_ratio)} hits"
+    return f"{render.clean(usage.folder)}: {render.size(usage.held_bytes)}{bound}{hits}"
+
+
 def _card(info: PoolInfo) -> list[render.Block]:
+    from holdfast.hold.shapes import health_words
+
     limit = "" if info.max_percent_full is None else f", new datasets up to {render.percent(info.max_percent_full)}"
     full = "" if info.percent_full is None else f" ({render.percent(info.percent_full)} full{limit})"
     pairs = [
@@ -114,6 +125,7 @@ def _card(info: PoolInfo) -> list[render.Block]:
         ("Type", info.type),
         ("State", _state_words(info)),
         ("Why", render.clean(info.unreachable_because or info.unwritable_because)),
+        ("Health", render.clean(health_words(info.health) or "")),
         ("Location", render.clean(info.location or "")),
         ("Datasets", f"{info.datasets:,}"),
         ("Used", render.size(info.used_bytes)),
@@ -126,5 +138,6 @@ def _card(info: PoolInfo) -> list[render.Block]:
         ("Quota", render.clean(info.quota_source or "")),
         ("Private", "yes" if info.private else ""),
         ("About", render.clean(info.description or "")),
+        *(("Cache", _cache_words(usage)) for usage in info.cache or ()),
     ]
     return [render.Fields([pair for pair in pairs if pair[1]])]
