@@ -133,5 +133,11 @@ def test_a_detached_job_waits_and_can_be_cancelled(lab: Lab):
 
 def test_a_job_that_is_none_is_answered_with_where_to_look(lab: Lab):
     lab.begin()
-    answer = lab.call("job", "show", "99")
-    assert (answer.code, answer.err) == (3, "holdfast: there is no job 99; holdfast jobs lists them\n")
+    for command in ("show", "cancel"):
+        answer = lab.call("job", command, "99")
+        assert (answer.code, answer.err) == (3, "holdfast: there is no job 99; `holdfast jobs` lists them\n")
+    for command in ("show", "pause", "resume", "cancel"):
+        answer = lab.call("op", command, "99")
+        assert (answer.code, answer.err) == (3, "holdfast: there is no operation 99; `holdfast ops` lists them\n")
+    assert "`holdfast jobs` lists them" in lab.call("job", "show", "that one").err
+    assert "`holdfast ops` lists them" in lab.call("op", "show", "that one").err

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from tests.cli.lab import ENVIRONMENT, Lab
@@ -85,6 +87,40 @@ def test_reap_takes_what_a_killed_put_left(lab: Lab):
     assert not big_files(lab)
     assert lab.json("ls") == []
     assert all(pool["reserved_bytes"] == 0 for pool in lab.json("pools"))
+
+
+def test_reap_takes_the_folders_of_jobs_after_their_time(lab: Lab):
+    with (lab.home / "holdfast.yml").open("a") as document:
+        document.write("jobs: {keep_failed: 1 s}\n")
+    assert lab.call("run", "--", "sh", "-c", "echo half > o; exit 4").code == 4
+    folder = Path(lab.json("job", "show", "1")["folder"])
+    assert (folder / "working" / "o").exists()
+    time.sleep(1.1)
+    assert "and take away 1 job folder\n" in lab.call("reap", "--dry-run").out
+    assert folder.exists(), "a dry run changes nothing"
+    assert lab.json("reap")["result"]["job_folders"] == 1
+    assert not folder.exists()
+    assert "job_folders" not in lab.json("reap")["result"]
+
+
+def test_reap_says_what_holds_it_up_and_where(lab: Lab):
+    first, second = (lab.put(name, b"x", "--pool", pool) for name, pool in (("a", "newdata"), ("b", "olddata")))
+    with open(first["full_path"], "rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        assert lab.call("rm", "--purge", str(first["id"])).code == 0
+        lab.json("pool", "set", "olddata", "--state", "read-only")
+        assert lab.call("rm", "--purge", str(second["id"])).code == 0
+        answer = lab.call("reap", "--grace", "0s", "--json")
+    assert answer.code == 6
+    why = {failure["dataset"]: (failure["object_store_id"], failure["why"]) for failure in answer.json["failures"]}
+    assert why[first["id"]][0] == "newdata"
+    assert "000/dataset_1.dat in pool newdata is being read" in why[first["id"]][1]
+    assert why[second["id"]][0] == "olddata"
+    assert "pool olddata is read-only" in why[second["id"]][1]
+    assert all(text.endswith("it stays on the list") for _, text in (why[first["id"]], why[second["id"]]))
+    lab.json("pool", "set", "olddata", "--state", "active")
+    assert lab.json("reap", "--grace", "0s")["result"]["deleted"] == 2
+    assert lab.stored() == {}
 
 
 def big_files(lab: Lab) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.jobs.lab import Lab, until
 
+from holdfast.jobs.folders import logs_folder
 from holdfast.jobs.worker import REAPED, Worker
 from holdfast.operations.runner import Operations
 
@@ -63,12 +65,16 @@ def test_a_write_whose_process_was_killed_is_taken_back_and_swept_away(lab: Lab)
 
 def test_reap_is_submitted_once_a_day(lab: Lab) -> None:
     operations = Operations(lab.hold)
+    old = logs_folder(lab.hold.state_dir, 4711)
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
     for _ in range(2):
         worker = Worker.of(lab.hold)
         worker.start()
         until(lambda: any(row.state == "done" for row in operations.list()))
         worker.stop()
     assert [row.kind for row in operations.list()] == ["reap"]
+    assert not old.exists(), "the logs of a job that nobody knows"
     lab.hold.catalog.set(REAPED, "0")
     worker = Worker.of(lab.hold)
     worker.start()

@@ -175,6 +175,26 @@ def test_a_failed_job_keeps_its_folder_for_its_time(lab: Lab):
     assert logs_folder(lab.hold.state_dir, job.id).is_dir()
 
 
+def test_what_a_job_wrote_is_kept_for_its_time(lab: Lab):
+    ended = lab.run("echo said")
+    queued = lab.jobs.submit(["true"])
+    for unknown in (4711, 4712):
+        logs_folder(lab.hold.state_dir, unknown).mkdir(parents=True)
+    (lab.hold.state_dir / "job_logs" / "notes").mkdir()
+    hour_ago_s = time.time() - 3600
+    os.utime(logs_folder(lab.hold.state_dir, 4711), (hour_ago_s, hour_ago_s))
+    assert lab.jobs.sweep_logs() == 0
+    assert lab.jobs.tail(ended.id, "stdout") == "said\n"
+    assert lab.jobs.sweep_logs(keep_logs_s=1800) == 1, "nobody knows job 4711, and nobody has touched it"
+    assert not logs_folder(lab.hold.state_dir, 4711).exists()
+    time.sleep(0.01)
+    assert lab.jobs.sweep_logs(keep_logs_s=0) == 2
+    assert lab.jobs.tail(ended.id, "stdout") == ""
+    assert lab.jobs.get(ended.id).exit_code == 0
+    assert lab.jobs.run(queued.id).state == "ok"
+    assert lab.jobs.swept() == {"job_folders": 0, "job_logs": 0}
+
+
 def test_folders_that_cannot_be_entered_are_taken_away(lab: Lab):
     job = lab.run("mkdir -p a/b; touch a/b/c; chmod 0 a/b a; ln -s /etc l; true")
     assert job.state == "ok"

@@ -173,7 +173,7 @@ class JobLedger:
         """The same within a transaction."""
         row = self._find.one(cursor, {"which": job_id})
         if row is None:
-            raise NotFound(f"there is no job {job_id}", operation="job")
+            raise NotFound(f"there is no job {job_id}; `holdfast jobs` lists them", operation="job")
         return _job(row)
 
     def page(

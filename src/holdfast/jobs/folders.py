@@ -4,7 +4,7 @@
         working/                                            the command begins and leaves its outputs here
         tmp/                                                its TMPDIR
         outputs/                                            outputs on their way into the pool
-    <state>/job_logs/<directory hash>/<id>/                 kept: stdout, stderr, how it began and ended
+    <state>/job_logs/<directory hash>/<id>/                 kept for months: stdout, stderr, how it began and ended
 
 A pool without a `job_work` folder has its jobs work in `<state>/jobs`.
 """
@@ -22,6 +22,7 @@ from holdfast.errors import Denied, HoldfastError, NoSpace, Unavailable
 from holdfast.layout import directory_hash
 
 WORKING, TEMPORARY, OUTPUTS = "working", "tmp", "outputs"
+LOGS = "job_logs"
 NAMES_MAX = 100
 _FULL = (28, 122)  # ENOSPC, EDQUOT
 _REFUSED = (1, 13, 30)  # EPERM, EACCES, EROFS
@@ -29,7 +30,7 @@ _REFUSED = (1, 13, 30)  # EPERM, EACCES, EROFS
 
 def logs_folder(state_dir: Path, job_id: int) -> Path:
     """Where the job's output and its begin and end are kept."""
-    return state_dir / "job_logs" / directory_hash(job_id) / str(job_id)
+    return state_dir / LOGS / directory_hash(job_id) / str(job_id)
 
 
 def make_logs_folder(state_dir: Path, job_id: int) -> Path:

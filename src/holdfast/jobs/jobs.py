@@ -22,8 +22,9 @@ from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import when
 from holdfast.jobs import command as commands
 from holdfast.jobs.ahead import Ahead
-from holdfast.jobs.folders import logs_folder, remove_work_folder
+from holdfast.jobs.folders import logs_folder
 from holdfast.jobs.runner import Runner, RunnerOptions
+from holdfast.jobs.sweep import expired_folders, expired_logs, sweep_folders, sweep_logs
 
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
@@ -31,6 +32,7 @@ OnOutput = Callable[[Stream, bytes], None]
 
 MAX_RUNNING = 2
 KEEP_FAILED_S = 7 * 86_400
+KEEP_LOGS_S = 90 * 86_400
 TAIL_BYTES = 4096
 READ_BYTES_MAX = 1024 * 1024
 LOOK_S = 0.05
@@ -51,6 +53,7 @@ class Jobs:
         settings = getattr(hold.config, "jobs", None)
         self.max_running: int = getattr(settings, "max_running", MAX_RUNNING)
         self.keep_failed_s: int = getattr(settings, "keep_failed_s", KEEP_FAILED_S)
+        self.keep_logs_s: int = getattr(settings, "keep_logs_s", KEEP_LOGS_S)
         default = RunnerOptions()
         options = RunnerOptions(
             grace_s=getattr(settings, "stop_grace_s", default.grace_s),
@@ -225,18 +228,22 @@ class Jobs:
     def sweep(self, *, keep_failed_s: int | None = None) -> int:
         """Take away the folders of jobs that are over, of failed ones after their time; how many."""
         keep_s = self.keep_failed_s if keep_failed_s is None else keep_failed_s
-        now_us = self._hold.clock.now_us()
-        removed, after = 0, 0
-        while page := self.ledger.with_folder(now_us, after=after):
-            after = page[-1].id
-            for job in page:
-                expires_us = (job.finished_us or 0) + keep_s * 1_000_000
-                if job.folder is None or (job.state in ("failed", "lost") and expires_us > now_us):
-                    continue
-                if remove_work_folder(Path(job.folder)):
-                    self.ledger.forget_folder(job.id)
-                    removed += 1
-        return removed
+        return sweep_folders(self.ledger, self._hold.clock.now_us(), keep_s)
+
+    def sweep_logs(self, *, keep_logs_s: int | None = None) -> int:
+        """Take away what jobs have written that ended long ago; of how many. Looks at every job that has logs: once
+        a day is enough."""
+        return sweep_logs(self._hold.state_dir, self.ledger, self._logs_before_us(keep_logs_s))
+
+    def swept(self) -> dict[str, int]:
+        """How many folders and logs `sweep` and `sweep_logs` would take away now."""
+        folders = expired_folders(self.ledger, self._hold.clock.now_us(), self.keep_failed_s)
+        logs = expired_logs(self._hold.state_dir, self.ledger, self._logs_before_us(None))
+        return {"job_folders": sum(1 for _ in folders), "job_logs": sum(1 for _ in logs)}
+
+    def _logs_before_us(self, keep_logs_s: int | None) -> int:
+        keep_s = self.keep_logs_s if keep_logs_s is None else keep_logs_s
+        return self._hold.clock.now_us() - keep_s * 1_000_000
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -278,8 +285,10 @@ def _identify(job_id: int | str) -> int:
     if isinstance(job_id, str):
         text = job_id.strip()
         if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            raise NotFound(f"there is no job {job_id!r}: a job's id is a number", operation="job")
+            raise NotFound(
+                f"there is no job {job_id!r}: a job's id is a number; `holdfast jobs` lists them", operation="job"
+            )
         job_id = int(text)
     if not 1 <= job_id <= _ID_MAX:
-        raise NotFound(f"there is no job {job_id}", operation="job")
+        raise NotFound(f"there is no job {job_id}; `holdfast jobs` lists them", operation="job")
     return job_id

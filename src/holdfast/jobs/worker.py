@@ -128,7 +128,7 @@ class Worker:
 
     def _do_chores(self) -> None:
         """What is due every minute: show that we live, take back what dead processes had begun to write, take
-        away the folders of jobs whose time is over; and once a day, reap."""
+        away the folders of jobs whose time is over; and once a day, reap, and take away what old jobs wrote."""
         self._hold.catalog.holders.touch()
         recover(self._hold)
         self.jobs.sweep()
@@ -137,6 +137,7 @@ class Worker:
         if now_us - int(self._hold.catalog.setting(REAPED) or 0) >= REAP_EVERY_US:
             self._hold.catalog.set(REAPED, str(now_us))
             self.operations.submit("reap", {})
+            self.jobs.sweep_logs()
 
 
 def engine_of(hold: Hold) -> DbosEngine:

@@ -154,14 +154,22 @@ def _expire(hold: Hold, ids: list[int]) -> Batch:
 
 def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
     def work(dataset_id: int, progress: Progress) -> None:
-        dataset = hold.find(dataset_id)
-        retiring = [replica for replica in dataset.replicas if replica.state == "retiring"]
-        if hold.finish_purge(dataset):
-            progress.done(objects=len(retiring), size_bytes=sum(replica.size_bytes for replica in retiring))
-            progress.count("deleted", len(retiring))
-        else:
-            why = "it is still being read, or its pool does not answer; it stays on the list"
-            progress.failed(dataset_id, "Unavailable", why)
+        kept: dict[str, str] = {}
+        for replica in hold.find(dataset_id).replicas:
+            if replica.state != "retiring":
+                continue
+            name = replica.object_store_id
+            try:
+                hold.transfer.delete_blobs(name, replica.key)
+            except HoldfastError as error:
+                kept[name] = str(error)
+                continue
+            hold.catalog.fates.replica_gone(dataset_id, name)
+            progress.done(objects=1, size_bytes=replica.size_bytes)
+            progress.count("deleted")
+        if kept:
+            why = "; ".join([*kept.values(), "it stays on the list"])
+            progress.failed(dataset_id, "Unavailable", why, object_store_id=next(iter(kept)))
 
     def apply(progress: Progress) -> None:
         side_by_side(ids, work, progress, concurrency)

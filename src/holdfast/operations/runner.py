@@ -211,7 +211,9 @@ def _identify(operation_id: int | str) -> int:
     if isinstance(operation_id, str):
         text = operation_id.strip()
         if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            raise NotFound(f"there is no operation {operation_id!r}: its id is a number", operation="op")
+            raise NotFound(
+                f"there is no operation {operation_id!r}: its id is a number; `holdfast ops` lists them", operation="op"
+            )
         operation_id = int(text)
     if not 1 <= operation_id <= _ID_MAX:
         raise NotFound(f"there is no operation {operation_id}; `holdfast ops` lists them", operation="op")

@@ -49,7 +49,7 @@ POOL_MISTAKES = [
     ),
     ("type: disk\nfiles_dir: ' /two'", 6, "pools.two.files_dir", "begins or ends with a blank", "files_dir: /two"),
     ("type: disk\nfiles_dir: '/two/ /'", 6, "pools.two.files_dir", "begins or ends with a blank", "files_dir: /two"),
-    ("type: disk\nfiles_dir: 3", 6, "pools.two.files_dir", "3 is no path; a folder with just that name is written ./3", "/data2"),
+    ("type: disk\nfiles_dir: 3", 6, "pools.two.files_dir", "3 is no path; a folder with just that name", "/data2"),
     ("type: disk\nfiles_dir: no", 6, "pools.two.files_dir", "is written ./no", "files_dir: /data2"),
     ("type: disk\nfiles_dir: /", 6, "pools.two.files_dir", "root of the whole file system", "/data2"),
     ('type: disk\nfiles_dir: "/a\\nb"', 6, "pools.two.files_dir", "control character", "/data2"),

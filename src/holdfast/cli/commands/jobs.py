@@ -161,7 +161,7 @@ def job_show(call: Invocation, job: JobArgument) -> None:
     """Print a job's state, inputs, outputs and what it wrote."""
     with call.hold() as hold:
         every = _jobs(hold)
-        found = _found(every, job)
+        found = every.get(job)
         shape = every.to_json(found)
         call.answer(shape, *_card(found, shape, hold.clock.now_us()))
 
@@ -209,15 +209,6 @@ def job_cancel(call: Invocation, job: JobArgument) -> None:
         found = every.cancel(job, actor=ACTOR)
         words_of = "is asked to stop" if found.state == "running" else f"is {found.state}"
         call.answer(every.to_json(found), f"job {found.id} {words_of}")
-
-
-def _found(every: Jobs, job: str) -> Job:
-    from holdfast.errors import NotFound
-
-    try:
-        return every.get(job)
-    except NotFound as error:
-        raise NotFound(f"{error}; holdfast jobs lists them", operation="job") from error
 
 
 def _jobs(hold: Hold) -> Jobs:

@@ -14,6 +14,7 @@ from holdfast.cli.invocation import Invocation, command
 if TYPE_CHECKING:
     from holdfast.catalog.operations import OperationRow
     from holdfast.hold.hold import Hold
+    from holdfast.jobs.jobs import Jobs
     from holdfast.operations.runner import Operations
 
 CONCURRENCY_MAX = 64
@@ -85,7 +86,8 @@ def reap(
 ) -> int:
     """Take away what is retired, and what dead processes left.
 
-    Purges removed datasets whose time is over, too. What a living process or a reader still needs stays.
+    Purges removed datasets whose time is over, too, and takes away folders and logs of jobs after their time.
+    What a living process or a reader still needs stays.
     """
     parameters = _asked(None, limit_rate, concurrency)
     if grace is not None:
@@ -111,17 +113,23 @@ def _operate(call: Invocation, kind: str, parameters: dict[str, Any], *, dry_run
         operations = operations_of(hold)
         if dry_run:
             plan = operations.plan(kind, parameters)
-            call.answer(plan, *_plan_blocks(plan))
+            call.answer(plan, *_plan_blocks(plan), *(_swept_blocks(_jobs(hold).swept()) if kind == "reap" else ()))
             return 0
         row = operations.submit(kind, parameters, actor=ACTOR)
         if detach:
             call.answer(operations.to_json(row), str(row.id))
             return 0
-        return run_here(call, operations, row)
+        more = None
+        if kind == "reap":
+            jobs = _jobs(hold)
+            more = {"job_folders": jobs.sweep(), "job_logs": jobs.sweep_logs()}
+        return run_here(call, operations, row, more)
 
 
-def run_here(call: Invocation, operations: Operations, row: OperationRow) -> int:
-    """See an operation to its end, with progress; its exit code."""
+def run_here(
+    call: Invocation, operations: Operations, row: OperationRow, more: dict[str, int] | None = None
+) -> int:
+    """See an operation to its end, with progress; its exit code. `more`: numbers that belong to its result."""
     unit: Any = "bytes" if row.bytes_total else "objects"
     total = row.bytes_total or row.objects_total or None
     try:
@@ -136,6 +144,7 @@ def run_here(call: Invocation, operations: Operations, row: OperationRow) -> int
         call.remark(f"operation {row.id} was left where it is; the same command goes on with it")
         raise
     shape = operations.to_json(row, failures=FAILURES_KEPT)
+    shape["result"] |= {name: number for name, number in (more or {}).items() if number}
     call.answer(shape, *_summary(shape))
     return _exit_code(row, shape)
 
@@ -174,6 +183,12 @@ def _plan_blocks(plan: dict[str, Any]) -> list[render.Block]:
     ]
     not_done = (render.Column("DATASET", "right"), render.Column("NOT DONE, BECAUSE"))
     return [head, render.Table(columns, rows), render.Table(not_done, blockers)]
+
+
+def _swept_blocks(swept: dict[str, int]) -> list[render.Block]:
+    """What a reap takes away besides: folders and logs of jobs."""
+    said = [render.count(number, name.replace("_", " ")[:-1]) for name, number in swept.items() if number]
+    return [f"and take away {' and '.join(said)}"] if said else []
 
 
 def _summary(shape: dict[str, Any]) -> list[render.Block]:
@@ -216,6 +231,12 @@ def _failure_row(failure: dict[str, Any]) -> tuple[str, ...]:
     name = str(failure["dataset"]).removeprefix(f"{pool}/")
     why = failure["why"].removeprefix(f"{name}: ")
     return render.clean(name), render.clean(pool), failure["error"], render.clean(why)
+
+
+def _jobs(hold: Hold) -> Jobs:
+    from holdfast.jobs.jobs import Jobs
+
+    return Jobs(hold)
 
 
 def operations_of(hold: Hold) -> Operations:
