@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.drivers.cloud import CloudSettings
 from holdfast.testing import object_servers
+from holdfast.testing.cloud_contract import Place
 from holdfast.testing.here import CannotRunHere
 from holdfast.testing.object_servers import ObjectServer
 from holdfast.testing.object_sharing import shared
@@ -74,3 +76,20 @@ def rclone(object_server: Callable[[str], ObjectServer]) -> ObjectServer:
 def azurite(object_server: Callable[[str], ObjectServer]) -> ObjectServer:
     """Azurite: Azure's blobs."""
     return object_server("azurite")
+
+
+@pytest.fixture
+def place_on() -> Callable[..., Place]:
+    """`place_on(rgw, conditions=True)`: a new bucket there, and what the cloud driver is told about it."""
+
+    def place(server: ObjectServer, **told: bool | None) -> Place:
+        bucket = server.fresh_bucket()
+        if server.protocol == "azure":
+            keys = {"account_name": server.access_key, "account_key": server.secret_key}
+            settings = CloudSettings("azure", bucket, endpoint=server.endpoint_url, **keys, **told)
+        else:
+            keys = {"access_key": server.access_key, "secret_key": server.secret_key, "region": server.region}
+            settings = CloudSettings("s3", bucket, endpoint=server.endpoint_url, **keys, **told)
+        return Place(settings, server.backdoor(bucket))
+
+    return place

@@ -119,12 +119,15 @@ class AzureBucket:
 
     def names(self) -> set[str]:
         """Every name, and every blob of which only uncommitted blocks are there, as `KEY (unfinished)`."""
-        blobs = self.client.get_container_client(self.name).list_blobs(include=["uncommittedblobs"])
-        return {blob.name if blob.etag else f"{blob.name} (unfinished)" for blob in blobs}
+        return self._whole() | {f"{upload['Key']} (unfinished)" for upload in self.uploads()}
 
     def uploads(self) -> list[dict[str, Any]]:
         """The blobs of which only uncommitted blocks are there."""
-        return [{"Key": name.removesuffix(" (unfinished)")} for name in self.names() if name.endswith("(unfinished)")]
+        listed = self.client.get_container_client(self.name).list_blobs(include=["uncommittedblobs"])
+        return [{"Key": name} for name in sorted({blob.name for blob in listed} - self._whole())]
+
+    def _whole(self) -> set[str]:
+        return {blob.name for blob in self.client.get_container_client(self.name).list_blobs()}
 
     def _blob(self, key: str) -> Any:
         return self.client.get_blob_client(self.name, key)
@@ -143,6 +146,7 @@ def _s3_client(endpoint_url: str, access_key: str, secret_key: str, region: str,
         aws_secret_access_key=secret_key,
         region_name=region,
         config=Config(
+            signature_version="s3v4",  # also for addresses that are signed
             s3={"addressing_style": "path"},
             retries={"max_attempts": 1, "mode": "standard"},
             request_checksum_calculation="when_required",

@@ -26,7 +26,7 @@ DISK_BYTES = 16 * 2**30  # of a sparse file
 
 @contextlib.contextmanager
 def rgw() -> Iterator[ObjectServer]:
-    """A gateway with one user, for as long as the block lasts. Ready within some five seconds."""
+    """A gateway with one user, for as long as the block lasts. Ready within some three seconds."""
     programs = {name: str(program(name, package=package)) for name, package in CEPH_PACKAGES.items()}
     with temporary_folder("holdfast-rgw-") as folder, contextlib.ExitStack() as stack:
         cluster = _Cluster(folder, programs, stack, access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20))
@@ -79,7 +79,9 @@ class _Cluster:
         (self.folder / "osd").mkdir()
         self._run("ceph", "osd", "new", identity, "0")
         self._run("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", identity)
-        self._spawn("ceph-osd", "-f", "-i", "0")
+        disk = self._spawn("ceph-osd", "-f", "-i", "0")
+        log = self.folder / "ceph-osd" / "log"
+        await_ready(disk, log.parent, lambda: b"booting -> active" in log.read_bytes())
 
     def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         folder = self.folder / name
@@ -124,7 +126,7 @@ err to stderr = true
 pid file =
 osd pool default size = 1
 osd pool default min size = 1
-osd pool default pg num = 4
+osd pool default pg num = 2
 osd pool default pg autoscale mode = off
 mon max pg per osd = 2000
 mon allow pool size one = true
@@ -143,6 +145,8 @@ mon data = {folder}/mon
 osd data = {folder}/osd
 osd objectstore = bluestore
 bluestore block size = {disk_bytes}
+bdev aio poll ms = 10
+bluestore fsck on mkfs = false
 bluestore fsck on mount = false
 osd memory target = 939524096
 osd memory cache min = 67108864

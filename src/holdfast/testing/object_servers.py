@@ -70,18 +70,19 @@ class ObjectServer:
 
 @contextlib.contextmanager
 def running(name: str, installed: Path) -> Iterator[ObjectServer]:
-    """The server of that name, for as long as the block lasts; Ceph takes some eight seconds, the others one or two."""
+    """The server of that name, for as long as the block lasts; each takes a second or three."""
     if (reason := missing(name, installed)) is not None:
         raise CannotRunHere(reason)
     from holdfast.testing import object_ceph, object_emulators, object_swift
 
+    place = installed.absolute() / name  # a server has a working folder of its own
     start: contextlib.AbstractContextManager[ObjectServer]
     if name == "rgw":
         start = object_ceph.rgw()
     elif name == "swift":
-        start = object_swift.swift(installed / name)
+        start = object_swift.swift(place)
     else:
-        start = object_emulators.EMULATORS[name](installed / name)
+        start = object_emulators.EMULATORS[name](place)
     with start as server:
         yield server
 

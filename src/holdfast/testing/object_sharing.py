@@ -8,6 +8,7 @@ kernel lets go of the lock with whoever dies, so a test run that is killed leave
     <run folder>/<name>/
       starting   locked by whoever looks for the server, or has it started
       users      shared by whoever uses it; the keeper waits to have it alone
+      keeper     locked by the keeper while it lives
       ready      the server's address, once it is there
       log        what the keeper said
 """
@@ -23,7 +24,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from holdfast.seams import SystemClock
 from holdfast.testing.daemons import ServerFailed, tail
@@ -48,8 +48,8 @@ def shared(name: str, installed: Path, run_folder: Path) -> Iterator[ObjectServe
     with (folder / "users").open("ab") as users:
         with _alone(folder / "starting"):
             fcntl.flock(users, fcntl.LOCK_SH)  # a keeper that is leaving is waited for
-            server = _ready(folder)
-            if server is None or not Path(f"/proc/{server.process_id}").exists():  # or its keeper was killed
+            server = _ready(folder) if _is_kept(folder) else None
+            if server is None:
                 _start_keeper(name, installed, folder)
                 server = _ready(folder)
         assert server is not None, "the keeper said that it is ready"
@@ -58,13 +58,23 @@ def shared(name: str, installed: Path, run_folder: Path) -> Iterator[ObjectServe
 
 def keep(name: str, installed: Path, folder: Path) -> None:
     """What the keeper does: start it, say so, wait for the last user, end it."""
-    with (folder / "users").open("ab") as users, running(name, installed) as server:
+    with _alone(folder / "keeper"), (folder / "users").open("ab") as users, running(name, installed) as server:
         facts = {**dataclasses.asdict(server), "folder": str(server.folder)}
         (folder / "ready.new").write_text(json.dumps(facts))
         (folder / "ready.new").rename(folder / "ready")
         fcntl.flock(users, fcntl.LOCK_EX)
         (folder / "ready").unlink()
         # the lock is held until this process ends: whoever comes now waits, and starts another
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether there is a keeper that lives: one that was killed leaves what it wrote."""
+    with (folder / "keeper").open("ab") as keeper:
+        try:
+            fcntl.flock(keeper, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def _ready(folder: Path) -> ObjectServer | None:
@@ -101,10 +111,10 @@ def _await(process_id: int, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[IO[bytes]]:
+def _alone(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+        yield
 
 
 if __name__ == "__main__":
