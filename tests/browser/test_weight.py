@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.browser.conftest import NewPage, signed_in
 from tests.browser.laboratory import Laboratory
 
-OWN = ["holdfast.css", "holdfast.js", "uploads.js"]
+OWN = ["holdfast.css", "holdfast.js", "same.js", "uploads.js"]
 OWN_SENT_MAX = 16 * 1024
 OWN_EVERYWHERE_MAX = 30 * 1024
 

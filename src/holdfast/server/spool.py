@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from blake3 import blake3
 
@@ -97,6 +97,16 @@ def arrived_bytes(upload: Upload) -> int:
     """How many bytes have arrived. 410 if the file is gone, `Unavailable` if its disk is."""
     try:
         return _believed(upload, os.stat(path_of(upload)).st_size)
+    except FileNotFoundError:
+        raise _gone(upload) from None
+    except OSError as error:
+        raise translated(error, path_of(upload)) from error
+
+
+def open_arrived(upload: Upload) -> BinaryIO:
+    """What has arrived, for reading; behind `arrived_bytes` lies what does not count. Close it. 410 if it is gone."""
+    try:
+        return os.fdopen(os.open(path_of(upload), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
     except FileNotFoundError:
         raise _gone(upload) from None
     except OSError as error:

@@ -15,6 +15,7 @@ from email.utils import formatdate
 from typing import Any
 
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -25,6 +26,7 @@ from holdfast.server.context import House, house_of, in_thread, require_user
 from holdfast.server.inflow import Inflow
 from holdfast.server.intake import parse_labels, take_in
 from holdfast.server.problem import HttpProblem
+from holdfast.server.sameness import BLOCK_BYTES_MAX, BLOCKS_MAX, Block, first_difference
 from holdfast.server.streams import ClientGone
 from holdfast.server.tus import CHECKSUMS, Announced, Standing, Uploads
 
@@ -187,6 +189,47 @@ async def end(request: Request, upload_id: str) -> Response:
     await desk.make_way(upload)
     await in_thread(desk.uploads.drop, upload)
     return Response(status_code=204, headers={"Tus-Resumable": VERSION})
+
+
+class SameBlock(BaseModel):
+    """What the client holds of an upload's bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset_bytes: int = Field(ge=0, le=2**63 - 1)
+    size_bytes: int = Field(ge=1, le=BLOCK_BYTES_MAX)
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+
+
+class SameBlocks(BaseModel):
+    """Blocks to compare."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    blocks: list[SameBlock] = Field(max_length=BLOCKS_MAX)
+
+
+class Sameness(BaseModel):
+    """Whether all blocks are what has arrived; else where the first one begins that is not."""
+
+    same: bool
+    differs_at_bytes: int | None
+
+
+@router.post("/{upload_id}/same", responses={200: {"model": Sameness}})
+async def compare(request: Request, upload_id: str, said: SameBlocks) -> Response:
+    """Whether the client has the bytes that have arrived, block by block (not part of tus): ask before you go on
+    with a file that only has the upload's name and size."""
+    account = require_user(request)
+    house = house_of(request)
+    uploads = desk_of(house).uploads
+    blocks = [Block(one.offset_bytes, one.size_bytes, one.sha256) for one in said.blocks]
+    differs_at = await in_thread(
+        lambda: first_difference(house.hold, uploads.standing(uploads.find(upload_id, account)), blocks)
+    )
+    return JSONResponse(
+        {"same": differs_at is None, "differs_at_bytes": differs_at}, headers={"Tus-Resumable": VERSION}
+    )
 
 
 # -- inside -----------------------------------------------------------------------------------------------

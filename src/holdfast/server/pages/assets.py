@@ -18,6 +18,7 @@ from fastapi.responses import Response
 TYPES = {
     "holdfast.css": "text/css; charset=utf-8",
     "holdfast.js": "text/javascript; charset=utf-8",
+    "same.js": "text/javascript; charset=utf-8",
     "uploads.js": "text/javascript; charset=utf-8",
     "htmx.min.js": "text/javascript; charset=utf-8",
     "logo.svg": "image/svg+xml",

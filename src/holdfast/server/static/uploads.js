@@ -20,9 +20,10 @@
   };
   const span = (s) => (s < 60 ? Math.max(1, Math.round(s)) + "\u00a0s" : s < 3600 ? Math.round(s / 60) + "\u00a0min" : (s / 3600).toFixed(1) + "\u00a0h");
   const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
-  const mark = (file) => STORE + [file.name, file.size, file.lastModified].join(":");
-  const remember = (upload) => { try { localStorage.setItem(upload.mark, JSON.stringify({ url: upload.url, name: upload.name, size: upload.size, sent: upload.sent })); } catch {} };
-  const forget = (upload) => { try { localStorage.removeItem(upload.mark); } catch {} };
+  // What makes a file look like one that was begun before; whether it is that one, only its bytes say.
+  const mark = (file) => [file.name, file.size, file.lastModified].join(":");
+  const remember = ({ url, mark, name, size, sent }) => { try { localStorage.setItem(STORE + url, JSON.stringify({ url, mark, name, size, sent })); } catch {} };
+  const forget = (upload) => { try { localStorage.removeItem(STORE + upload.url); } catch {} };
   const recall = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
   // One request. Resolves with the XMLHttpRequest whatever its status; rejects when there was no answer.
@@ -44,6 +45,7 @@
     try { return JSON.parse(xhr.responseText).detail; } catch { return ""; }
   };
   class Refused extends Error {}
+  class Another extends Error {}
   const must = (xhr, ...statuses) => {
     if (statuses.includes(xhr.status)) return xhr;
     if (xhr.status === 401) throw new Refused("You are signed out. Sign in in another tab, then try again: nothing that arrived is lost.");
@@ -55,12 +57,13 @@
     if (upload.url) {
       const xhr = await ask(upload, "HEAD", upload.url);
       if (xhr.status === 200 || xhr.status === 204) {
+        await prove(upload, Number(xhr.getResponseHeader("Upload-Offset")));
         upload.done = xhr;
-        return (upload.sent = Number(xhr.getResponseHeader("Upload-Offset")));
+        return (upload.sent = upload.sure);
       }
       if (![403, 404, 410].includes(xhr.status)) must(xhr);
       forget(upload);
-      upload.sent = 0;
+      upload.sent = upload.sure = 0;
     }
     // a small file comes along with its announcement: one request in all
     const small = upload.size <= SMALL, pool = upload.pool ? ",pool " + base64(upload.pool) : "";
@@ -69,10 +72,28 @@
       "Upload-Metadata": "filename " + base64(upload.name) + pool,
       ...(small && { "Content-Type": OCTETS }),
     }, small ? upload.file : null), 201);
-    upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
+    upload.sent = upload.sure = Number(xhr.getResponseHeader("Upload-Offset"));
     upload.url = new URL(xhr.getResponseHeader("Location"), location.href).href;
     upload.done = xhr;
     remember(upload);
+  }
+
+  // What has arrived and was not sent from here, or not acknowledged, may be another file's: nothing is added to it
+  // before all of it is known to be this file's.
+  async function prove(upload, arrived) {
+    const { turn } = upload, from = upload.sure ?? 0;
+    if (arrived <= from) return (upload.sure = arrived);
+    upload.compared = 0;
+    draw();
+    const same = await window.holdfast.same(upload.file, from, arrived, async (blocks) => {
+      if (upload.turn !== turn) throw new Error("lost");
+      const xhr = await ask(upload, "POST", upload.url + "/same", { "Content-Type": "application/json" }, JSON.stringify({ blocks }));
+      upload.gone = xhr.status === 410;
+      return !upload.gone && JSON.parse(must(xhr, 200).responseText).same;
+    }, (at) => ((upload.compared = (at - from) / (arrived - from)), fill(upload)));
+    delete upload.compared;
+    if (!same) throw new Another();
+    upload.sure = arrived;
   }
 
   async function send(upload) {
@@ -87,7 +108,7 @@
       });
       if (xhr.status === 409) { await begin(upload); continue; }
       upload.done = must(xhr, 204, 200);
-      upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
+      upload.sent = upload.sure = Number(xhr.getResponseHeader("Upload-Offset"));
       upload.tries = 0;
       remember(upload);
       tick(upload);
@@ -95,6 +116,7 @@
   }
 
   async function run(upload) {
+    const turn = (upload.turn = (upload.turn ?? 0) + 1);
     upload.state = "sending";
     draw();
     try {
@@ -106,8 +128,10 @@
       else if (!active()) say("All uploads are stored");
       refresh();
     } catch (error) {
-      if (upload.state !== "sending") return draw();
-      if (error instanceof Refused || !(await readable(upload))) {
+      delete upload.compared;
+      if (upload.turn !== turn || upload.state !== "sending") return draw();
+      if (error instanceof Another) anew(upload);
+      else if (error instanceof Refused || !(await readable(upload))) {
         upload.state = "failed";
         upload.why = error instanceof Refused ? error.message : "The file can no longer be read here. Was it moved or changed? Choose it again.";
         say(upload.name + ": " + upload.why);
@@ -119,6 +143,15 @@
     }
     draw();
     pump();
+  }
+  // The file only looks like the one that was begun: that one stays as it is, for whoever finds its file again.
+  function anew(upload) {
+    const { file, pool } = upload;
+    const why = upload.gone ? "" : "This is another file than the one that was interrupted, so it begins anew.";
+    if (upload.gone) forget(upload), uploads.splice(uploads.indexOf(upload), 1);
+    Object.assign(upload, { state: "asleep", file: null, sure: 0 });
+    uploads.push({ mark: upload.mark, name: file.name, size: file.size, sent: 0, file, pool, state: "queued", tries: 0, why });
+    say(file.name + ": " + why);
   }
   const readable = async (upload) => {
     try { await upload.file.slice(0, 1).arrayBuffer(); return true; } catch { return false; }
@@ -134,10 +167,9 @@
   function add(files) {
     const before = uploads.length;
     for (const file of files) {
-      const key = mark(file), known = uploads.find((upload) => upload.mark === key && upload.state !== "done");
-      if (known?.file && known.state !== "failed") continue;
-      const upload = known ?? { mark: key, name: file.name, size: file.size, sent: 0, url: recall(key)?.url };
-      Object.assign(upload, { file, state: "queued", tries: 0, why: "", pool: one("#to")?.value });
+      const key = mark(file), known = uploads.find((upload) => upload.mark === key && ["asleep", "failed"].includes(upload.state));
+      const upload = known ?? { mark: key, name: file.name, size: file.size, sent: 0 };
+      Object.assign(upload, { file, state: "queued", tries: 0, why: "", sure: 0, pool: one("#to")?.value });
       if (!known) uploads.push(upload);
     }
     if (uploads.length > before) say(uploads.length - before === 1 ? uploads.at(-1).name + ": the upload begins" : uploads.length - before + " uploads begin");
@@ -158,6 +190,7 @@
     const { url } = upload, stored = upload.state === "done";
     uploads.splice(uploads.indexOf(upload), 1);
     forget(upload);
+    upload.turn++;
     const going = upload.state === "sending";
     upload.state = "dropped";
     if (going) upload.xhr?.abort();
@@ -180,12 +213,12 @@
   function fill(upload) {
     const { row, size: total, sent, state } = upload;
     if (!row?.isConnected) return;
-    const part = total ? sent / total : state === "done" ? 1 : 0, speed = rate(upload);
+    const part = upload.compared ?? (total ? sent / total : state === "done" ? 1 : 0), speed = rate(upload);
     const texts = {
-      sending: [speed ? size(speed) + "/s" : "", speed ? span((total - sent) / speed) + " left" : "\u2026"],
+      comparing: ["", "comparing"], sending: [speed ? size(speed) + "/s" : "", speed ? span((total - sent) / speed) + " left" : "\u2026"],
       queued: [size(total), "in the queue"], paused: [size(sent), "paused"], failed: ["", "not uploaded"], done: [size(total), "stored"],
       waiting: [size(sent), "again in " + Math.max(1, Math.ceil((upload.again - Date.now()) / 1000)) + "\u00a0s"], asleep: [size(sent), "interrupted"],
-    }[state];
+    }[upload.compared === undefined ? state : "comparing"];
     row.className = "up" + (state === "failed" ? " bad" : ["paused", "waiting", "asleep", "queued"].includes(state) ? " halt" : "");
     one("progress", row).value = part;
     const [percent, left, right] = all(".t", row);
@@ -226,6 +259,7 @@
     if (upload.state === "asleep") return (wanted = upload), picker.click();
     if (["sending", "queued", "waiting"].includes(upload.state)) {
       const sending = upload.state === "sending";
+      upload.turn++;
       upload.state = "paused";
       if (sending) upload.xhr?.abort();
     } else Object.assign(upload, { state: "queued", tries: 0, why: "" });
@@ -341,7 +375,7 @@
   for (const key of Object.keys(localStorage)) {
     const left = key.startsWith(STORE) && recall(key);
     if (!left?.url) continue;
-    const upload = { ...left, mark: key, state: "asleep", tries: 0 };
+    const upload = { ...left, state: "asleep", tries: 0 };
     uploads.push(upload);
     ask(upload, "HEAD", upload.url).then((xhr) => {
       if (upload.state !== "asleep") return;
