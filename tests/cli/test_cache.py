@@ -143,6 +143,39 @@ def test_what_a_job_has_pinned_stays(lab: Lab, remotes: dict[str, RemoteLike]):
     assert lab.json("cache")[0]["pinned"] == 1
 
 
+def test_what_is_read_stays(lab: Lab, remotes: dict[str, RemoteLike]):
+    [dataset] = stored(lab, "a")
+    lab.json("cache", "warm", dataset)
+    with open_hold(read_document(lab.home / "holdfast.yml", environ={})) as hold, hold.lease(dataset) as path:
+        assert "in use" in lab.call("cache", "ls").out
+        shape = lab.json("cache", "drop", "--all")
+        assert (shape["dropped"], shape["stays"], shape["staying"][0]["in_use"]) == (0, 1, True)
+        assert path.read_bytes() == CONTENT
+    assert lab.json("cache", "drop", "--all")["dropped"] == 1
+
+
+def test_what_is_larger_than_the_cache_is_refused(lab: Lab):
+    write_document(lab.home)
+    with clouds_are_folders(lab.home, bound_bytes=SIZE - 1):
+        [dataset] = stored(lab, "a")
+        answer = lab.call("cache", "warm", dataset)
+        assert answer.code == 4
+        assert "cannot be held in the cache" in answer.err
+        assert lab.json("cache", "ls") == []
+
+
+def test_a_part_that_was_read_is_listed_as_a_part(lab: Lab, remotes: dict[str, RemoteLike]):
+    block = 2**20
+    dataset = int(lab.put("large", b"ACGT" * (5 * block), "--pool", "cloud")["id"])
+    lab.json("cache", "drop", "--all")
+    assert lab.call("get", dataset, "-o", lab.home / "part", "--range", f"{3 * block}-{3 * block + 9}").code == 0
+    [held] = lab.json("cache", "ls")
+    assert (held["size_bytes"], held["whole"], held["verified"]) == (20 * block, False, False)
+    assert [3 * block, 4 * block] in held["parts"]
+    assert held["held_bytes"] <= 2 * block
+    assert "in part" in lab.call("cache", "ls").out
+
+
 def test_say_what_to_drop_in_one_way(lab: Lab, remotes: dict[str, RemoteLike]):
     stored(lab)
     for arguments in ((), ("1", "--all"), ("--all", "--pool", "cloud"), ("1", "--pool", "cloud")):
