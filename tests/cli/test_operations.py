@@ -91,15 +91,16 @@ def test_reap_takes_what_a_killed_put_left(lab: Lab):
 
 def test_reap_takes_the_folders_of_jobs_after_their_time(lab: Lab):
     with (lab.home / "holdfast.yml").open("a") as document:
-        document.write("jobs: {keep_failed: 1 s}\n")
+        document.write("jobs: {keep_failed: 1 s, keep_logs: 1 s}\n")
     assert lab.call("run", "--", "sh", "-c", "echo half > o; exit 4").code == 4
     folder = Path(lab.json("job", "show", "1")["folder"])
     assert (folder / "working" / "o").exists()
     time.sleep(1.1)
-    assert "and take away 1 job folder\n" in lab.call("reap", "--dry-run").out
+    assert "and take away 1 job folder and 1 job log\n" in lab.call("reap", "--dry-run").out
     assert folder.exists(), "a dry run changes nothing"
-    assert lab.json("reap")["result"]["job_folders"] == 1
+    assert lab.json("reap")["result"] == {"job_folders": 1, "job_logs": 1}
     assert not folder.exists()
+    assert lab.json("job", "show", "1")["exit_code"] == 4
     assert "job_folders" not in lab.json("reap")["result"]
 
 

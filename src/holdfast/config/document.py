@@ -166,10 +166,12 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class JobsConfig:
-    """Jobs: how many run at once, how long a failed one keeps its folder, how it is stopped and logged."""
+    """Jobs: how many run at once, how long a failed one keeps its folder and any one what it wrote, how it is stopped
+    and logged."""
 
     max_running: int = 2
     keep_failed_s: int = 7 * 86_400
+    keep_logs_s: int = 90 * 86_400
     stop_grace_s: int = 10
     max_log_bytes: int = 10 * 1024 * 1024
 

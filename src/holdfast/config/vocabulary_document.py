@@ -95,6 +95,13 @@ JOBS_KEYS: tuple[Key, ...] = (
         short=("jobs.keep_failed", DURATION_WITH_UNIT),
     ),
     Key(
+        "jobs.keep_logs_s",
+        DURATION,
+        "how long what a job wrote to stdout and stderr is kept",
+        default=90 * 86_400,
+        short=("jobs.keep_logs", DURATION_WITH_UNIT),
+    ),
+    Key(
         "jobs.stop_grace_s",
         DURATION,
         "how long a cancelled job may take to end by itself",

@@ -67,6 +67,7 @@ server:
 jobs:
   max_running: 2
   keep_failed: 7 days               # how long a failed job keeps its folder
+  keep_logs: 90 days                # how long what a job wrote is kept
 """
 
 
