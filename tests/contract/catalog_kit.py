@@ -11,7 +11,8 @@ import sqlite3
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -174,12 +175,12 @@ def recount(url: str) -> None:
     assert len(set(numbers)) == len(numbers)
 
 
-def open_to_all(folder: Path) -> None:
-    """Let other accounts into a test's own folder."""
-    for one in (folder, *folder.parents):
-        if one == Path(tempfile.gettempdir()).resolve() or one == Path(one.anchor):
-            return
-        one.chmod(one.stat().st_mode | 0o055)
+@contextmanager
+def open_to_all() -> Iterator[Path]:
+    """A folder into which other accounts come too. Not one of pytest's own: every run that begins closes those."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-open-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 # -- children -------------------------------------------------------------------------------------------------------

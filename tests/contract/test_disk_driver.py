@@ -531,42 +531,43 @@ def test_an_aborted_disk_is_denied_or_unavailable_and_never_absent(small_disk):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else: run these tests as root")
-def test_what_the_servers_user_may_not_do_is_denied(root: Path, driver: DiskDriver):
-    driver.put(KEY, BytesBody(b"x"))
-    driver.mark("0a-first")
-    open_to_all(root)
-    (root / KEY).chmod(0o600)
-    closed = Key("closed/blob")
-    driver.put(closed, BytesBody(b"x"))
-    (root / "closed").chmod(0o700)
+def test_what_the_servers_user_may_not_do_is_denied():
+    with open_to_all() as root:
+        driver = DiskDriver("pool", root)
+        driver.put(KEY, BytesBody(b"x"))
+        driver.mark("0a-first")
+        (root / KEY).chmod(0o600)
+        closed = Key("closed/blob")
+        driver.put(closed, BytesBody(b"x"))
+        (root / "closed").chmod(0o700)
 
-    def child(_: int) -> dict[str, str]:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        said = {}
-        for name, act in {
-            "stat": lambda: driver.stat(KEY).size_bytes,
-            "open": lambda: driver.open(KEY),
-            "put": lambda: driver.put(NEW, BytesBody(b"y")),
-            "put over": lambda: driver.put(KEY, BytesBody(b"y")),
-            "delete": lambda: driver.delete(KEY),
-            "stat in a closed folder": lambda: driver.stat(closed),
-            "open in a closed folder": lambda: driver.open(closed),
-            "list": lambda: listed(driver),
-            "probe": driver.probe,
-        }.items():
-            try:
-                act()
-                said[name] = "ok"
-            except HoldfastError as error:
-                said[name] = type(error).__name__
-        return said
+        def child(_: int) -> dict[str, str]:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            said = {}
+            for name, act in {
+                "stat": lambda: driver.stat(KEY).size_bytes,
+                "open": lambda: driver.open(KEY),
+                "put": lambda: driver.put(NEW, BytesBody(b"y")),
+                "put over": lambda: driver.put(KEY, BytesBody(b"y")),
+                "delete": lambda: driver.delete(KEY),
+                "stat in a closed folder": lambda: driver.stat(closed),
+                "open in a closed folder": lambda: driver.open(closed),
+                "list": lambda: listed(driver),
+                "probe": driver.probe,
+            }.items():
+                try:
+                    act()
+                    said[name] = "ok"
+                except HoldfastError as error:
+                    said[name] = type(error).__name__
+            return said
 
-    [said] = in_children(1, child)
-    assert said.pop("stat") == "ok"
-    assert set(said.values()) == {"Denied"}, said
-    assert Folder(root).names() == {KEY, closed, MARK_NAME}
+        [said] = in_children(1, child)
+        assert said.pop("stat") == "ok"
+        assert set(said.values()) == {"Denied"}, said
+        assert Folder(root).names() == {KEY, closed, MARK_NAME}
 
 
 # -- unfinished pieces ------------------------------------------------------------------------------------------------

@@ -234,29 +234,29 @@ def test_sources_that_cannot_be_read(hold: Hold, tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else: run these tests as root")
-def test_a_source_that_may_not_be_read(tmp_path: Path):
-    open_to_all(tmp_path)
-    (tmp_path / "secret").write_bytes(b"x")
-    (tmp_path / "secret").chmod(0o600)
-    (tmp_path / "mine").mkdir(mode=0o777)
-    (tmp_path / "mine").chmod(0o777)
+def test_a_source_that_may_not_be_read():
+    with open_to_all() as place:
+        (place / "secret").write_bytes(b"x")
+        (place / "secret").chmod(0o600)
+        (place / "mine").mkdir(mode=0o777)
+        (place / "mine").chmod(0o777)
 
-    def child(_: int) -> list[str]:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        own = make_hold(tmp_path / "mine")
-        said = []
-        for source in (tmp_path / "secret",):
-            try:
-                own.put(source)
-            except HoldfastError as error:
-                said.append(type(error).__name__)
-        own.put(b"x", name="x")
-        recount(own.catalog.db.url)
-        return said
+        def child(_: int) -> list[str]:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            own = make_hold(place / "mine")
+            said = []
+            for source in (place / "secret",):
+                try:
+                    own.put(source)
+                except HoldfastError as error:
+                    said.append(type(error).__name__)
+            own.put(b"x", name="x")
+            recount(own.catalog.db.url)
+            return said
 
-    assert in_children(1, child) == [["Denied"]]
+        assert in_children(1, child) == [["Denied"]]
 
 
 def test_other_bytes_than_announced_are_not_stored(hold: Hold):
