@@ -80,6 +80,12 @@ class _Fault:
     skip: int = 0
     reached: threading.Event = field(default_factory=threading.Event)
 
+    def concerns(self, wanted: ByteRange | None) -> bool:
+        """Whether a request for this range can show it."""
+        if self.wrong_at is None or wanted is None:
+            return True
+        return wanted.start <= self.wrong_at and (wanted.stop is None or self.wrong_at < wanted.stop)
+
 
 class RemoteLike(Driver):
     """A pool in a `Bucket` below `root`. `latency_s` is waited for in every call.
@@ -282,7 +288,7 @@ class RemoteLike(Driver):
             self._clock.sleep(self.latency_s)
         active = []
         for fault in self._faults:
-            if fault.operation != operation or fault.left <= 0:
+            if fault.operation != operation or fault.left <= 0 or not fault.concerns(wanted):
                 continue
             if fault.skip > 0:
                 fault.skip -= 1

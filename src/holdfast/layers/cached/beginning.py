@@ -118,7 +118,9 @@ class Beginning:
         if entry is None:
             os.close(fd)
             return None
-        return Held(spot, entry, fd, expected)
+        held = Held(spot, entry, fd, expected)
+        held.came_bytes = len(content)
+        return held
 
     def _of_somebody_else(self, spot: Spot, stat: BlobStat) -> Held | None:
         """The entry of this version that there is already."""

@@ -28,6 +28,7 @@ _PAGE = (
     f"SELECT {_COLUMNS} FROM entry AS e WHERE pool=? AND key>? AND id="  # noqa: S608
     "(SELECT max(id) FROM entry WHERE pool=e.pool AND key=e.key) ORDER BY key LIMIT ?"
 )
+_UNSYNCED = f"SELECT {_COLUMNS} FROM entry WHERE whole AND NOT synced LIMIT ?"  # noqa: S608
 _ADD = (
     "INSERT INTO entry (pool, key, version, file, size, modified_us, held, whole, digest, verified, used_us, boot, "  # noqa: S608
     f"mtime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING {_COLUMNS}"
@@ -194,10 +195,16 @@ class Entries:
                 (digest, verified, boot, entry.id),
             )
 
-    def synced(self, entry: Entry) -> None:
-        """Its bytes, as the index had them in `entry`, survive a power cut."""
+    def unsynced(self, limit: int) -> list[Entry]:
+        """Whole ones that may not survive a power cut."""
+        return [Entry._make(row) for row in self._index.rows(_UNSYNCED, (limit,))]
+
+    def synced(self, entries: Iterable[Entry]) -> None:
+        """These do now."""
         with self._index.write() as writer:
-            writer.execute("UPDATE entry SET synced=1 WHERE id=? AND held=?", (entry.id, entry.held_bytes))
+            writer.executemany(
+                "UPDATE entry SET synced=1 WHERE id=? AND file=? AND whole", [(one.id, one.file) for one in entries]
+            )
 
     def used(self, notes: Iterable[tuple[int, int, int]]) -> None:
         """(uses more, used_us, id) of entries."""

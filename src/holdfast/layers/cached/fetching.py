@@ -31,11 +31,12 @@ POUR_BYTES = 256 * 1024  # stays in the processor's cache between the pool and t
 class Held:
     """An entry that is open: its file has a lease. Close it, or give `fd` to a stream that does."""
 
-    __slots__ = ("entry", "expected", "fd", "spot", "ticket")
+    __slots__ = ("came_bytes", "entry", "expected", "fd", "spot", "ticket")
 
     def __init__(self, spot: Spot, entry: Entry, fd: int, expected: str | None = None) -> None:
         self.spot, self.entry, self.fd = spot, entry, fd
         self.expected = expected  # the digest that the blob should have, if the caller knows
+        self.came_bytes = 0  # fetched by opening it
         self.ticket: Ticket | None = None  # room for all that is missing, where it was reserved at once
 
     def close(self) -> None:

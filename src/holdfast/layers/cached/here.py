@@ -16,10 +16,13 @@ from holdfast.layers.cached.ledger import Ticket
 from holdfast.layers.cached.place import CacheFolder, Place
 from holdfast.layers.cached.room import Room
 from holdfast.layers.cached.tally import Tally
-from holdfast.layers.cached.trouble import CacheTrouble, NoRoom
+from holdfast.layers.cached.trouble import CacheTrouble, NoRoom, on_disk
 from holdfast.seams import Clock, Entropy, Files
 
 FETCHERS_MAX = 16
+SYNC_EVERY_S = 30.0
+SYNC_MAX = 1000  # entries in one go
+SYNC_TOGETHER_MIN = 8  # from so many files on, one syncfs is cheaper than an fsync each
 _LOG = logging.getLogger(__name__)
 
 
@@ -30,11 +33,43 @@ class Spot:
         self.place = place
         self.tally = Tally(clock)
         self.room = Room(place, self.tally)
+        self._clock = clock
+        self._synced_s = clock.monotonic_s()
 
     def troubled(self, trouble: CacheTrouble) -> None:
         """It could not be used. Where there is only no room, it can be for others."""
         if not isinstance(trouble, NoRoom):
             self.place.rest(trouble)
+
+    def is_sync_due(self) -> bool:
+        """Whether it is time to sync what is whole. True once, then not for a while."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._synced_s < SYNC_EVERY_S:
+            return False
+        self._synced_s = now_s
+        return True
+
+    def sync(self) -> None:
+        """Make what is whole survive a power cut. What is not whole need not: it is fetched again."""
+        place = self.place
+        entries = place.entries.unsynced(SYNC_MAX)
+        together = len(entries) >= SYNC_TOGETHER_MIN
+        with on_disk():
+            if together:
+                self._sync_one(place.path, everything=True)
+            for entry in entries:
+                if not together:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._sync_one(place.path_of(entry.file), everything=False)
+        if entries:
+            place.entries.synced(entries)
+
+    def _sync_one(self, path: str, *, everything: bool) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            (self.place.files.sync_all if everything else self.place.files.sync)(fd)
+        finally:
+            os.close(fd)
 
     def write_notes(self, *, now: bool = False) -> None:
         """Write what was counted, if it is time or asked for. Never raises: uses are a kindness."""
@@ -84,6 +119,12 @@ class Here:
             except CacheTrouble:
                 continue
             yield spot
+
+    def look_after(self, spot: Spot) -> None:
+        """What is done now and then, at the occasion of something else."""
+        spot.write_notes()
+        if spot.is_sync_due():
+            self.tend(spot, "sync", spot.sync)
 
     def reserve(self, spot: Spot, file: str, size_bytes: int) -> Ticket:
         """Room for these bytes; `NoRoom`. Evicts ahead of time where the folder is nearly full."""

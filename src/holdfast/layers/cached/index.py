@@ -42,6 +42,7 @@ CREATE TABLE entry (
   UNIQUE (pool, key, version)
 );
 CREATE INDEX entry_by_age ON entry (uses > 1, used_us);
+CREATE INDEX entry_unsynced ON entry (id) WHERE whole AND NOT synced;
 CREATE TABLE chunk (
   entry INTEGER NOT NULL, number INTEGER NOT NULL, bits BLOB NOT NULL, PRIMARY KEY (entry, number)
 ) WITHOUT ROWID;

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,13 @@ class Opening:
             spot.troubled(trouble)
             return self._past(key, options, trouble)
         finally:
-            spot.write_notes()
+            self._here.look_after(spot)
 
     def make_whole(
         self, spot: Spot, key: Key, options: GetOptions, on_progress: Callable[[int], None] | None = None
     ) -> Held:
         """The blob, whole and compared with what is known of it, with a lease. `CacheTrouble`, the pool's errors."""
+        options = replace(options, local=True, range=None)
         mismatches = 0
         for _ in range(ATTEMPTS):
             spot.place.ready()
@@ -167,10 +169,11 @@ class Opening:
             return True
         found = os.fstat(held.fd)
         if (found.st_size, found.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns):
+            held.close()
             self._damaged(held.spot, entry, "its file was changed by somebody else")
             return False
         if held.expected is not None and entry.digest is not None and entry.digest != held.expected:
-            self.whole.refuse(held.spot, entry, held.expected)
+            self.whole.refuse(held, entry, held.expected)
         return True
 
     def _damaged(self, spot: Spot, entry: Entry, why: str) -> None:

@@ -74,6 +74,7 @@ class Place:
         self._session_fd = -1
         self._opening = threading.Lock()
         self._resting_until_s: float | None = None
+        self._reason = ""
         self._said: set[str] = set()
 
     # -- being used -------------------------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ class Place:
         with self._opening:
             if self._resting_until_s is not None:
                 if self._clock.monotonic_s() < self._resting_until_s:
-                    raise CacheTrouble(f"the cache folder {self.path} is given a rest")
+                    raise CacheTrouble(self._reason)
                 self._resting_until_s = None
             if self._inode is None or inode_of(self._index_path) != self._inode:
                 try:
@@ -369,7 +370,7 @@ class Place:
 
     def _rest(self, trouble: CacheTrouble) -> None:
         self._resting_until_s = self._clock.monotonic_s() + REST_S
-        reason = str(trouble)
+        self._reason = reason = str(trouble)
         if reason not in self._said and len(self._said) < 100:
             self._said.add(reason)
             _LOG.warning("cache folder %s cannot be used, reads go past it: %s", self.path, reason)

@@ -12,6 +12,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 from blake3 import blake3
 
@@ -39,6 +40,8 @@ class Whole:
         """The entry, whole and with the digest of its bytes; `NoRoom`, `Gone`, the pool's errors; `Mismatch` if
         `held.expected` says other bytes: then the entry is forgotten."""
         spot, entry = held.spot, self._now(held)
+        if on_progress is not None and held.came_bytes:
+            on_progress(held.came_bytes)
         if not self._is_checked(spot, entry):
             with on_disk():
                 fd = os.open(spot.place.path_of(entry.file), os.O_RDWR | os.O_CLOEXEC)
@@ -52,19 +55,21 @@ class Whole:
             finally:
                 os.close(fd)
         if held.expected is not None and entry.digest != held.expected:
-            self.refuse(spot, entry, held.expected)
+            self.refuse(held, entry, held.expected)
         if held.expected is not None and not entry.verified and entry.digest is not None:
             spot.place.entries.hashed(entry, entry.digest, spot.place.boot, verified=True)
             entry = self._now(held)
         return entry
 
-    def refuse(self, spot: Spot, entry: Entry, expected: str) -> None:
-        """These are not the bytes: forget them, and say so by `Mismatch`."""
+    def refuse(self, held: Held, entry: Entry, expected: str) -> NoReturn:
+        """These are not the bytes: let go of them, forget them, and say so by `Mismatch`."""
+        spot = held.spot
         _LOG.warning(
             "cache folder %s: %s of pool %s is damaged (%s expected, %s found); it is forgotten",
             spot.place.path, entry.key, entry.pool, expected, entry.digest,
         )  # fmt: skip
         spot.tally.count(damaged=1)
+        held.close()
         spot.place.bury([entry])
         raise Mismatch(Key(entry.key), expected, entry.digest or "")
 
@@ -111,7 +116,7 @@ class Whole:
         buffer = memoryview(bytearray(BLOCK_BYTES))
         coming: deque[Part] = deque()
         runs = deque(missing)
-        at = came_bytes = 0
+        at, came_bytes = 0, held.came_bytes
         try:
             while at < entry.blocks:
                 self._ask(wanted, runs, coming)
