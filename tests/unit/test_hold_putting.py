@@ -240,6 +240,7 @@ def test_a_source_that_may_not_be_read():
         (place / "secret").chmod(0o600)
         (place / "mine").mkdir(mode=0o777)
         (place / "mine").chmod(0o777)
+        (place / "warm").mkdir()
         with make_hold(place / "warm"):
             pass  # the other account may not be able to load what it needs, where the interpreter is root's own
 
