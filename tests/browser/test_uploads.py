@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import NewPage, signed_in
-from tests.browser.laboratory import Laboratory
+from tests.browser.laboratory import USER, USER_PASSWORD, Laboratory
 
 DROP = """([names, size]) => {
   const carried = new DataTransfer();
@@ -175,6 +175,44 @@ def test_uploads_go_on_while_one_looks_at_other_pages(page: Page, lab: Laborator
     expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
     expect(page.locator("#uploads-here")).to_contain_text("meanwhile.bin")
     expect(row(page, "meanwhile.bin")).to_be_visible(timeout=30_000)
+
+
+def test_signed_out_and_in_again_in_another_tab(page: Page, lab: Laboratory, tmp_path: Path):
+    source = a_file(tmp_path, "persistent.bin", 48 * 2**20)
+    _slow_down(page)
+    upload(page, source)
+    _wait_for_part(page, 0.1)
+    other = page.context.new_page()
+    other.goto("/pools")
+    other.get_by_label("Your account").click()
+    other.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".up.bad")).to_contain_text("signed out", timeout=20_000)
+    expect(page.locator("#out")).to_be_visible()
+    signed_in(other)
+    page.get_by_role("button", name="Go on: persistent.bin").click()
+    expect(row(page, "persistent.bin")).to_be_visible(timeout=30_000)
+    expect(page.locator("#out")).to_have_count(0)
+    body = lab.newdata / "000" / f"dataset_{lab.dataset('persistent.bin')['id']}.dat"
+    assert body.read_bytes() == source.read_bytes()
+    # forms of the page that was open all the time work again too
+    page.get_by_label("Select persistent.bin").check()
+    page.locator(".bulk").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status").first).to_contain_text("Deleted persistent.bin.")
+
+
+def test_nothing_goes_on_under_another_account(page: Page, lab: Laboratory, tmp_path: Path):
+    _slow_down(page)
+    upload(page, a_file(tmp_path, "mine-alone.bin", 48 * 2**20))
+    _wait_for_part(page, 0.1)
+    other = page.context.new_page()
+    other.goto("/pools")
+    other.get_by_label("Your account").click()
+    other.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".up.bad")).to_contain_text("signed out", timeout=20_000)
+    signed_in(other, USER, USER_PASSWORD)
+    page.get_by_role("button", name="Go on: mine-alone.bin").click()
+    expect(page.locator(".up.bad")).to_contain_text("Somebody else is signed in here now")
+    assert not lab.rows("SELECT id FROM dataset WHERE name = 'mine-alone.bin'")
 
 
 def test_no_room_is_said_in_words(page: Page, lab: Laboratory):

@@ -81,7 +81,7 @@
   document.addEventListener("htmx:before:response", (event) => {
     const { status } = event.detail.ctx.response;
     lost(status >= 502 && status <= 504);
-    if (status !== 401) return;
+    if (status !== 401) return one("#out")?.remove();
     const link = document.createElement("a");
     link.href = "/sign-in?next=" + encodeURIComponent(location.pathname + location.search);
     link.textContent = "Sign in again";

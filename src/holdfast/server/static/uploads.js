@@ -27,7 +27,7 @@
   const recall = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
   // One request. Resolves with the XMLHttpRequest whatever its status; rejects when there was no answer.
-  const ask = (upload, method, url, headers = {}, body = null, onprogress) => new Promise((resolve, reject) => {
+  const request = (upload, method, url, headers = {}, body = null, onprogress) => new Promise((resolve, reject) => {
     const xhr = (upload.xhr = new XMLHttpRequest());
     xhr.open(method, url);
     xhr.setRequestHeader("Tus-Resumable", "1.0.0");
@@ -41,6 +41,26 @@
     xhr.onloadend = () => clearInterval(watch);
     xhr.send(body);
   });
+  // Who signed out and in again elsewhere has another session: then the page's token is renewed, and the request repeated.
+  const ask = async (...what) => {
+    const xhr = await request(...what);
+    return xhr.status === 403 && (await renewed()) ? request(...what) : xhr;
+  };
+  const who = (page) => one(".who details:last-child summary", page)?.title;
+  const token = (page) => one("meta[name=csrf-token]", page)?.content;
+  async function renewed() {
+    const page = await fetch("/account", { headers: { Accept: "text/html" } }).then((found) => found.text()).then(parse, () => null);
+    if (!page || !token(page) || token(page) === token()) return false;
+    if (who(page) !== who()) throw new Refused("Somebody else is signed in here now. Load the page again.");
+    take(page);
+    return true;
+  }
+  const parse = (text) => new DOMParser().parseFromString(text, "text/html");
+  function take(page) {
+    one("meta[name=csrf-token]").content = token(page);
+    for (const field of all("input[name=csrf_token]")) field.value = token(page);
+    one("#out")?.remove();
+  }
   const answer = (xhr) => {
     try { return JSON.parse(xhr.responseText).detail; } catch { return ""; }
   };
@@ -310,10 +330,11 @@
     } catch {
       return (location.href = url);
     }
-    const page = new DOMParser().parseFromString(text, "text/html");
+    const page = parse(text);
     if (!one("#main", page) || !one(".top", page)) return (location.href = response.url);
     document.title = page.title;
     for (const part of [".top", "#main"]) one(part).replaceWith(document.adoptNode(one(part, page)));
+    if (token(page)) take(page);
     document.documentElement.dataset.theme = page.documentElement.dataset.theme ?? "";
     history.replaceState({ ...history.state, soft: true }, "");
     if (response.url !== location.href) history.pushState({ soft: true }, "", response.url);
