@@ -282,3 +282,15 @@ def test_the_catalog_away(served: Served, alice: httpx.Client, stranger: httpx.C
     answer = stranger.get("/readyz")
     assert answer.status_code == 503
     assert_problem(answer)
+
+
+def test_the_catalog_deleted_under_the_server(served: Served, alice: httpx.Client, stranger: httpx.Client):
+    assert alice.post("/api/datasets?name=a", content=b"x").status_code == 201
+    (served.folder / "state" / "catalog.sqlite").unlink()
+    answer = stranger.get("/readyz")
+    assert answer.status_code == 503
+    assert "was taken away" in answer.json()["detail"]
+    answer = alice.post("/api/datasets?name=b", content=b"y")
+    assert answer.status_code == 503
+    assert "was taken away" in answer.json()["detail"]
+    assert stranger.get("/healthz").status_code == 200

@@ -22,7 +22,7 @@ from holdfast.catalog.replaces import ReplaceLedger
 from holdfast.catalog.reservations import ReservationLedger
 from holdfast.catalog.transitions import Transitions
 from holdfast.catalog.writes import WriteLedger
-from holdfast.errors import SchemaMismatch
+from holdfast.errors import CatalogError, Conflict, SchemaMismatch
 from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
 
 SQLITE_FILE = "catalog.sqlite"
@@ -86,7 +86,8 @@ class Catalog:
     def open(cls, url: str | None, state_dir: Path, *, clock: Clock | None = None) -> Catalog:
         """The catalog at `url`, or the SQLite file in `state_dir`; a new one gets its tables.
 
-        `SchemaMismatch` if it has those of another version.
+        `SchemaMismatch` if it has those of another version. `CatalogError` if there is none, although the state
+        directory is not new.
         """
         from holdfast.catalog import migrate
 
@@ -94,6 +95,7 @@ class Catalog:
         try:
             found = migrate.version(catalog.db)
             if found is None:
+                refuse_if_lost(catalog.db, state_dir)
                 migrate.create(catalog.db)
             elif found != schema.HEAD:
                 raise SchemaMismatch(
@@ -106,12 +108,29 @@ class Catalog:
         return catalog
 
     @classmethod
+    def create(cls, url: str | None, state_dir: Path) -> str:
+        """Make an empty catalog there, also where the state directory has lost its own; its schema. `Conflict` if
+        there is one."""
+        from holdfast.catalog import migrate
+
+        db = Database(url or f"sqlite:///{state_dir / SQLITE_FILE}")
+        try:
+            if migrate.version(db) is not None:
+                where = db.path if db.is_sqlite else "in the database"
+                raise Conflict(f"there is a catalog already ({where}); it stays as it is")
+            return migrate.upgrade(db)[1]
+        finally:
+            db.close()
+
+    @classmethod
     def upgrade(cls, url: str | None, state_dir: Path) -> tuple[str | None, str]:
         """Bring the catalog there to today's schema, or make it; (version before, version after)."""
         from holdfast.catalog import migrate
 
         db = Database(url or f"sqlite:///{state_dir / SQLITE_FILE}")
         try:
+            if migrate.version(db) is None:
+                refuse_if_lost(db, state_dir)
             return migrate.upgrade(db)
         finally:
             db.close()
@@ -146,3 +165,23 @@ class Catalog:
     def close(self) -> None:
         """Give connections back. Idempotent."""
         self.db.close()
+
+
+def refuse_if_lost(db: Database, state_dir: Path) -> None:
+    """`CatalogError` if there is no catalog file although the state directory has been worked with: an empty one would
+    hide that all is lost."""
+    left = [name for name in _LEFT_BEHIND if db.is_sqlite and _holds_something(state_dir / name)]
+    if not left or db.path.exists():  # another process may have made it a moment ago
+        return
+    raise CatalogError(
+        f"the state directory {state_dir} is not new (it has {', '.join(left)}), but its catalog is missing: restore "
+        f"{db.path.name} from your backup, or, if there is none, make an empty one with: holdfast catalog create, and "
+        "record what lies in the pools with: holdfast reconcile --adopt"
+    )
+
+
+_LEFT_BEHIND = ("engine.sqlite", "jobs", "job_logs", "uploads")  # what a server and its jobs leave in there
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()

@@ -125,6 +125,7 @@ class Database:
         self._is_forking = False
         self._is_torn = False  # in a child that was forked in the middle of a transaction
         self._write_lock = threading.Lock()
+        self._place: tuple[int, int] | None = None  # device and inode of the file that is open
         if self.is_sqlite:
             self.path = Path(url.removeprefix("sqlite:///"))
             self._dialect: Any = sqlite.dialect(paramstyle="named")
@@ -180,8 +181,24 @@ class Database:
         begin = "BEGIN" if self.is_sqlite else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         yield from self._transaction(begin)
 
+    def confirm_place(self) -> None:
+        """`CatalogError` if the SQLite file that is open no longer lies under its name: what is written to it then is
+        gone with the process. Costs a look at one name. Every write transaction asks before it is committed."""
+        if self._place is None:
+            return
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise self._lost("was taken away") from error
+        if (found.st_dev, found.st_ino) != self._place:
+            raise self._lost("was replaced by another file")
+
     def close(self) -> None:
         """Close what this process keeps open. Idempotent; the database may be used again."""
+        self._close_idle()
+        self._place = None
+
+    def _close_idle(self) -> None:
         while True:
             try:
                 connection = self._idle.pop()
@@ -199,6 +216,7 @@ class Database:
             for text in begin:
                 cursor.execute(text)
             yield cursor
+            self.confirm_place()
             committing = True
             cursor.execute("COMMIT")
             healthy = True
@@ -275,7 +293,7 @@ class Database:
         with self._gate:
             self._is_forking = True
             self._gate.wait_for(lambda: self._in_use <= self._count(), FORK_WAIT_S)
-        self.close()
+        self._close_idle()
 
     def _after_fork_in_parent(self) -> None:
         with self._gate:
@@ -300,13 +318,17 @@ class Database:
                     isolation_level=None, check_same_thread=False, cached_statements=256, factory=_Connection,
                 )  # fmt: skip
                 self._connections_here().add(connection)
+                if self._place is None:
+                    found = os.stat(self.path)
+                    self._place = found.st_dev, found.st_ino
+                self.confirm_place()
             cursor = connection.cursor()
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.execute("PRAGMA cache_size=-16000")
             cursor.execute("PRAGMA temp_store=MEMORY")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, CatalogError) as error:
             if connection is not None:
                 self._drop(connection)
             raise self._translated(error) from error
@@ -338,10 +360,17 @@ class Database:
         found = os.stat(self.path)
         return _OPEN.setdefault((found.st_dev, found.st_ino), weakref.WeakSet())
 
+    def _lost(self, how: str) -> CatalogError:
+        return CatalogError(
+            f"the catalog {self.path} {how} while this process works with it; nothing more is recorded. Stop every "
+            "server and command that uses it, put the file or a backup of it back in its place, and start again"
+        )
+
     def _damaged(self, how: str) -> CatalogError:
         return CatalogError(
             f"the catalog {self.path} is damaged ({how}); nothing was changed. Keep a copy of the file, then restore a "
-            "backup, or move it away and record the pools anew with: holdfast reconcile --adopt"
+            "backup, or move it away, make a new one with: holdfast catalog create, and record the pools anew with: "
+            "holdfast reconcile --adopt"
         )
 
     def _connect_postgres(self) -> Any:

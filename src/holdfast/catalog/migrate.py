@@ -80,7 +80,8 @@ def _make_sqlite(path: Path, script: Any) -> None:
         if os.path.exists(stray):
             raise CatalogError(
                 f"there is no catalog {path}, but what it wrote last is there ({stray}); restore the catalog beside it "
-                "from a backup, or move that file away and record the pools anew with: holdfast reconcile --adopt"
+                "from a backup, or move that file away, make a new one with: holdfast catalog create, and record the "
+                "pools anew with: holdfast reconcile --adopt"
             )
     new = f"{path}.{secrets.token_hex(6)}.new"
     try:

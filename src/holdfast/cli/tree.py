@@ -161,7 +161,10 @@ SECTIONS: tuple[Section, ...] = (
             Branch(
                 "catalog",
                 "The catalog's database.",
-                (Leaf("upgrade", "catalog:upgrade", "Bring the catalog to this version's schema."),),
+                (
+                    Leaf("upgrade", "catalog:upgrade", "Bring the catalog to this version's schema."),
+                    Leaf("create", "catalog:create", "Make an empty catalog where the old one is lost."),
+                ),
                 "holdfast catalog upgrade",
             ),
         ),

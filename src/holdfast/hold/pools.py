@@ -146,6 +146,7 @@ class PoolSet:
             row.object_store_id, state=row.state, private=facts.private, capacity_bytes=capacity, used_bytes=used,
             reserved_bytes=row.reserved_bytes, free_bytes=usage.free_bytes, medium=usage.medium,
             max_percent_full=facts.max_percent_full, unwritable_because=usage.unwritable_because,
+            state_because=self._state_because(row),
         )  # fmt: skip
 
     def view_failed(self, pool: Pool, row: PoolRow, why: str) -> PoolView:
@@ -155,7 +156,14 @@ class PoolSet:
             row.object_store_id, state=row.state, reachable=False, unreachable_because=why,
             private=facts.private, used_bytes=row.used_bytes, reserved_bytes=row.reserved_bytes,
             capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full,
+            state_because=self._state_because(row),
         )  # fmt: skip
+
+    def _state_because(self, row: PoolRow) -> str:
+        if row.state != "read-only" or row.identity is None or not self.recognition.is_foreign(row.identity):
+            return ""
+        how = f"holdfast pool set {row.object_store_id} --state active"
+        return f"it belongs to another catalog (to take it over: {how})"
 
     def info(self, row: PoolRow) -> PoolInfo:
         """A pool as users see it, also one that the configuration no longer has. Its health and its cache are told

@@ -46,6 +46,7 @@ class PoolView:
     medium: str | None = None
     max_percent_full: float | None = None
     unwritable_because: str = ""  # its medium can be read, and takes nothing just now
+    state_because: str = ""  # why it has its state, where nobody has chosen it
 
     def updated(
         self,
@@ -60,7 +61,7 @@ class PoolView:
             failed_because or self.unreachable_because, self.private, self.capacity_bytes, self.used_bytes,
             self.reserved_bytes if reserved_bytes is None else reserved_bytes, self.free_bytes,
             self.medium_reserved_bytes if medium_reserved_bytes is None else medium_reserved_bytes, self.medium,
-            self.max_percent_full, self.unwritable_because,
+            self.max_percent_full, self.unwritable_because, self.state_because,
         )  # fmt: skip
 
     def limit_bytes(self) -> int | None:
@@ -189,7 +190,8 @@ def leaves(tree: Node) -> list[Leaf]:
 def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     """Why this pool cannot take the dataset, or None if it can."""
     if view.state != "active":
-        return "state", _STATE_WORDS[view.state]
+        why = f": {view.state_because}" if view.state_because else ""
+        return "state", _STATE_WORDS[view.state] + why
     if not view.reachable:
         why = view.unreachable_because
         return "unreachable", f"it cannot be used now: {why}" if why else "it cannot be used now"

@@ -60,6 +60,8 @@ def serve(
     def ready(address: str) -> None:
         with call.hold_or_begin() as hold:
             has_accounts = accounts_of(hold).has_any()
+            for warning in hold.warnings:
+                logging.getLogger("holdfast.server").warning("%s: %s", warning.where, warning.message)
         hint = [] if has_accounts else ["Nobody can sign in yet. In another terminal: holdfast user add EMAIL --admin"]
         _tell(call, {"address": address, "pid": os.getpid()}, f"Holdfast serves at {address}", *hint)
 

@@ -28,6 +28,7 @@ async def readyz(request: Request) -> Response:
     hold = hold_of(request)
     try:
         totals = await in_thread(hold.totals)
+        hold.catalog.db.confirm_place()
     except HoldfastError as error:
         raise HttpProblem(503, f"the catalog does not answer: {error}", retry_after_s=5) from error
     return JSONResponse({"ready": totals is not None})
