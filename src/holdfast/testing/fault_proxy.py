@@ -181,8 +181,9 @@ class FaultProxy:
 
     def _serve(self, connection: socket.socket, listener: socket.socket) -> None:
         """One client's connection, to its end."""
-        relay = Relay(self._enter(connection), self._connect, self._closing.wait, lambda: self.latency_s)
+        relay = Relay(Wire(connection), self._connect, self._closing.wait, lambda: self.latency_s)
         try:
+            self._enter(relay.wires[0])
             if self._listener is listener:  # else it came in while we stopped listening
                 while (exchange := relay.next_request()) is not None:
                     with self._lock:
@@ -200,13 +201,12 @@ class FaultProxy:
     def _connect(self) -> Wire:
         connection = socket.create_connection(self._upstream, timeout=CONNECT_LIMIT_S)
         connection.settimeout(None)
-        return self._enter(connection)
+        return self._enter(Wire(connection))
 
-    def _enter(self, connection: socket.socket) -> Wire:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = Wire(connection)
+    def _enter(self, wire: Wire) -> Wire:
         with self._lock:
             self._open.add(wire)
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return wire
 
     def _leave(self, wire: Wire) -> None:

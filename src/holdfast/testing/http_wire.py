@@ -94,19 +94,17 @@ class Wire:
     def head(self) -> Head | None:
         """The next head; None if the other side closed instead."""
         raw = bytearray()
-        while True:
-            end = raw.find(b"\r\n\r\n")
-            if end >= 0:
-                self._give_back(raw, end + 4)
-                return Head(bytes(raw[: end + 4]))
+        while (end := raw.find(b"\r\n\r\n")) < 0:
+            if len(raw) > HEAD_BYTES_MAX:
+                raise WireError("a head without an end")
             piece = self.some(HEAD_BYTES_MAX)
             if not piece:
                 if raw:
                     raise WireError("the connection ended in the middle of a head")
                 return None
             raw += piece
-            if len(raw) > HEAD_BYTES_MAX:
-                raise WireError("a head without an end")
+        self._start -= len(raw) - (end + 4)  # what was read beyond the head lies in the buffer still
+        return Head(bytes(raw[: end + 4]))
 
     def body(self, framing: int) -> Iterator[tuple[memoryview, bool]]:
         """The body in pieces as they come, to be used before the next; False for the bytes that only frame it."""
@@ -173,10 +171,6 @@ class Wire:
                 raise WireError("the connection ended in the middle of a line")
             line += piece
         return line
-
-    def _give_back(self, raw: bytearray, used: int) -> None:
-        """What was read beyond a head lies in the buffer still."""
-        self._start -= len(raw) - used
 
 
 def readable(*wires: Wire, wait: bool = True) -> list[Wire]:

@@ -47,8 +47,8 @@ class Limits:
                 raise
 
     def end(self) -> None:
-        """Give the place back. In a forked child it was never taken."""
-        if self._permits is not None and self._pid == os.getpid():
+        """Give the place back. In a forked child this reaches nobody: it has places of its own."""
+        if self._permits is not None:
             self._permits.put(None)
 
     def pay(self, size_bytes: int) -> None:

@@ -12,12 +12,11 @@ from holdfast.layers.tripped.breaker import Breaker
 
 
 class Watched(io.RawIOBase):
-    """Passes everything on. Closed without a failure before, it came to a good end."""
+    """Passes everything on. Closed without a failure since it was opened, it came to a good end."""
 
     def __init__(self, reader: Reader, breaker: Breaker, began: int) -> None:
         super().__init__()
         self._reader, self._breaker, self._began = reader, breaker, began
-        self._well = True
 
     def readable(self) -> bool:
         return True
@@ -29,7 +28,7 @@ class Watched(io.RawIOBase):
         try:
             return self._reader.read(-1 if size is None else size)
         except HoldfastError as error:
-            self._failed(error)
+            self._breaker.failed(error)
             raise
 
     def readall(self) -> bytes:
@@ -39,7 +38,7 @@ class Watched(io.RawIOBase):
         try:
             return self._reader.readinto(buffer)
         except HoldfastError as error:
-            self._failed(error)
+            self._breaker.failed(error)
             raise
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
@@ -58,9 +57,4 @@ class Watched(io.RawIOBase):
             self._reader.close()
         finally:
             super().close()
-            if self._well:
-                self._breaker.ended(self._began)
-
-    def _failed(self, error: HoldfastError) -> None:
-        self._well = False
-        self._breaker.failed(error)
+            self._breaker.ended(self._began)
