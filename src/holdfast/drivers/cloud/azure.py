@@ -1,4 +1,5 @@
-"""What obstore does not do on Azure: addresses with a file's name (its own break on names with blanks), and containers.
+"""What obstore does not do on Azure: addresses with a file's name (its own break on names with blanks), containers, and
+listings that go on over names that it does not take.
 
 Signed with the account's key; an account that is known by a client's secret or a token only has neither.
 """
@@ -8,18 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from holdfast.drivers.cloud.errors import Answer, RequestFailed
+from holdfast.drivers.cloud.requests import Listed, answer_of, parsed
 from holdfast.drivers.cloud.settings import CloudSettings
 from holdfast.drivers.cloud.signing import canonical_query, disposition, encoded_path
 
 _VERSION = "2022-11-02"
 _START_BEFORE_S = 300  # clocks differ
-_MAKING_S = 600
-_CODE = re.compile(r"<Code>([A-Za-z]{1,80})</Code>")
+_ASKING_S = 600
 
 
 def can_sign(settings: CloudSettings) -> bool:
@@ -42,27 +43,60 @@ def blob_url(
     return f"{_base(settings)}/{encoded_path(settings.bucket)}/{encoded_path(key)}?{canonical_query(query)}"
 
 
+def page(
+    settings: CloudSettings, prefix: str, marker: str, now_us: int, limit: int
+) -> tuple[list[Listed], str]:
+    """The next names in the order of their bytes, and where to go on; empty at the end."""
+    resource = f"/blob/{settings.account_name}/{settings.bucket}"
+    start, end = _time(now_us, -_START_BEFORE_S), _time(now_us, _ASKING_S)
+    signed = ["l", start, end, resource, "", "", "", _VERSION, "c", "", "", "", "", "", "", ""]
+    query = {
+        "restype": "container", "comp": "list", "maxresults": str(limit), "sp": "l", "st": start, "se": end,
+        "sv": _VERSION, "sr": "c", "sig": _signature(settings, signed),
+    }  # fmt: skip
+    query |= {name: value for name, value in (("prefix", prefix), ("marker", marker)) if value}
+    found = parsed(_ask(settings, "GET", query), "Blob")
+    lines = [
+        Listed(
+            line.get("Name", ""),
+            int(line.get("Content-Length", "0")),
+            line.get("Etag", "").strip('"'),
+            int(parsedate_to_datetime(line["Last-Modified"]).timestamp()) * 1_000_000,
+        )
+        for line in found.items
+    ]
+    return lines, found.top.get("NextMarker", "")
+
+
 def make_container(settings: CloudSettings, now_us: int) -> None:
     """Make it; one that is there already is left as it is."""
-    import httpx
-
-    start, end = _time(now_us, -_START_BEFORE_S), _time(now_us, _MAKING_S)
+    start, end = _time(now_us, -_START_BEFORE_S), _time(now_us, _ASKING_S)
     signed = [str(settings.account_name), "c", "b", "c", start, end, "", "", _VERSION, "", ""]
     query = {
         "restype": "container", "sv": _VERSION, "ss": "b", "srt": "c", "sp": "c", "st": start, "se": end,
         "sig": _signature(settings, signed),
     }  # fmt: skip
+    try:
+        _ask(settings, "PUT", query)
+    except RequestFailed as failed:
+        if failed.answer.status != 409:
+            raise
+
+
+def _ask(settings: CloudSettings, method: str, query: dict[str, str]) -> bytes:
+    import httpx
+
     url = f"{_base(settings)}/{quote(settings.bucket)}?{canonical_query(query)}"
     timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
     try:
-        answer = httpx.put(url, timeout=timeout, verify=settings.validate_certs)
+        answer = httpx.request(method, url, timeout=timeout, verify=settings.validate_certs)
     except httpx.ConnectError:
         raise RequestFailed(Answer(trouble="refused", detail="no connection could be made")) from None
     except httpx.HTTPError as error:
         raise RequestFailed(Answer(trouble="lost", detail=type(error).__name__)) from None
-    if answer.status_code >= 300 and answer.status_code != 409:
-        code = _CODE.search(answer.text)
-        raise RequestFailed(Answer(status=answer.status_code, code=code[1] if code else ""))
+    if answer.status_code >= 300:
+        raise RequestFailed(answer_of(answer))
+    return answer.content
 
 
 def _base(settings: CloudSettings) -> str:

@@ -171,7 +171,7 @@ def _make_store(obstore: Any, settings: CloudSettings, credentials: CredentialCh
         return obstore._store.GCSStore(  # noqa: SLF001
             settings.bucket, config=_google(settings), client_options=options, retry_config=retries
         )
-    config = {
+    config: dict[str, Any] = {
         "region": credentials.region,
         "endpoint": settings.endpoint,
         "virtual_hosted_style_request": settings.virtual_hosted,
@@ -180,7 +180,12 @@ def _make_store(obstore: Any, settings: CloudSettings, credentials: CredentialCh
         "disable_bulk_delete": True,
         "disable_tagging": True,
     }
-    provider = None if credentials.web_identity else credentials.for_obstore
+    keys = credentials.typed
+    if keys is not None:
+        config["access_key_id"], config["secret_access_key"] = keys.access_key, keys.secret_key
+        config["session_token"] = keys.session_token
+    found_by_itself = keys is not None or credentials.web_identity
+    provider = None if found_by_itself else credentials.for_obstore
     return obstore._store.S3Store(  # noqa: SLF001
         settings.bucket, config=_given(config), client_options=options, retry_config=retries,
         credential_provider=provider,

@@ -40,9 +40,17 @@ class CredentialChain:
         return self._settings.region or own or DEFAULT_REGION
 
     @property
+    def typed(self) -> AwsKeys | None:
+        """The keys of the document, which stay."""
+        settings = self._settings
+        if settings.access_key and settings.secret_key:
+            return AwsKeys(settings.access_key, settings.secret_key, settings.session_token)
+        return None
+
+    @property
     def web_identity(self) -> bool:
         """Whether obstore has to find the keys itself."""
-        return self._typed() is None and bool(self._environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"))
+        return self.typed is None and bool(self._environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"))
 
     def keys(self) -> AwsKeys | None:
         """Keys that are good for some minutes at least; None if there are none."""
@@ -68,21 +76,14 @@ class CredentialChain:
     # -- inside -------------------------------------------------------------------------------------------
 
     def _find(self, now_us: int) -> AwsKeys | None:
-        typed = self._typed()
-        if typed is not None:
-            return typed
+        if self.typed is not None:
+            return self.typed
         if not (self._settings.profile or self._settings.credentials_file):
             environ = self._environ
             access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
             if access_key and secret_key:
                 return AwsKeys(access_key, secret_key, environ.get("AWS_SESSION_TOKEN") or None)
         return self._from_file(now_us) or (None if self.web_identity else self._from_role())
-
-    def _typed(self) -> AwsKeys | None:
-        settings = self._settings
-        if settings.access_key and settings.secret_key:
-            return AwsKeys(settings.access_key, settings.secret_key, settings.session_token)
-        return None
 
     def _from_file(self, now_us: int) -> AwsKeys | None:
         path = self._settings.credentials_file or self._environ.get("AWS_SHARED_CREDENTIALS_FILE")

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from holdfast.blobs import BlobStat
+from holdfast.drivers.cloud import azure
 from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import read_answer
-from holdfast.drivers.cloud.requests import Listed
-from holdfast.errors import NotFound
+from holdfast.drivers.cloud.requests import PAGE_MAX, Listed
+from holdfast.errors import NotFound, Unsupported
 from holdfast.keys import RESERVED_PREFIX, Key, key_problem
-
-CHUNK_MAX = 1000
-_LAST = "\U0010ffff"
 
 
 def head(clients: Clients, key: Key, operation: str) -> BlobStat:
@@ -55,41 +53,70 @@ def list_refused(clients: Clients) -> Iterator[tuple[str, str]]:
 
 def list_names(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
     """Every name, one page in memory at a time. Each page is asked for by the last name of the one before."""
-    here = clients.here()
-    if clients.settings.service != "s3" or here.requests.signer() is None:
-        yield from _list_with_obstore(clients, prefix, after)
-        return
+    settings, here = clients.settings, clients.here()
+    if settings.service == "azure" and azure.can_sign(settings):
+        pages = _azure_pages(clients, prefix)
+    elif settings.service == "s3" and here.requests.signer() is not None:
+        pages = _s3_pages(clients, prefix, after)
+    else:
+        pages = _obstore_pages(clients, prefix, after)
+    last = after.encode()
+    for page in pages:
+        for line in page:
+            name = line.name.encode()
+            if name > last:
+                last = name
+                yield line
+            elif name > after.encode():
+                raise Unsupported(
+                    f"{settings.place} does not list its names in the order of their bytes, so that some would be "
+                    "passed over; it cannot be a pool",
+                    store=clients.name, key=line.name, operation="list",
+                )  # fmt: skip
+
+
+def _s3_pages(clients: Clients, prefix: str, after: str) -> Iterator[list[Listed]]:
     more = True
     while more:
         with clients.asking(prefix, "list"):
-            lines, more = here.requests.page(prefix, after)
-        yield from lines
-        if not lines or lines[-1].name.encode() <= after.encode():
+            lines, more = clients.here().requests.page(prefix, after)
+        yield lines
+        if not lines:
             return
         after = lines[-1].name
 
 
-def _list_with_obstore(clients: Clients, prefix: str, after: str) -> Iterator[Listed]:
+def _azure_pages(clients: Clients, prefix: str) -> Iterator[list[Listed]]:
+    """Azure cannot begin behind a name: what comes before is passed over by who asked."""
+    marker, more = "", True
+    while more:
+        with clients.asking(prefix, "list"):
+            lines, marker = azure.page(clients.settings, prefix, marker, clients.clock.now_us(), PAGE_MAX)
+        yield lines
+        more = bool(marker)
+
+
+def _obstore_pages(clients: Clients, prefix: str, after: str) -> Iterator[list[Listed]]:
     """obstore lists folders: the rest of the prefix is looked at here."""
     here = clients.here()
     parts = prefix.split("/")[:-1]
     folder = "/".join(itertools.takewhile(lambda part: key_problem(part) is None, parts))
-    first, begin = after.encode(), prefix.encode()
     offset = after if after and key_problem(after) is None else None  # obstore takes nothing else for one
     with clients.asking(prefix, "list"):
-        pages = iter(here.obstore.list(here.store, prefix=folder or None, offset=offset, chunk_size=CHUNK_MAX))
+        pages = iter(here.obstore.list(here.store, prefix=folder or None, offset=offset, chunk_size=PAGE_MAX))
     while True:
         with clients.asking(prefix, "list"):
             page = next(pages, None)
         if page is None:
             return
-        for meta in page:
-            name = meta["path"].encode()
-            if name > first and name.startswith(begin):
-                modified_us = int(meta["last_modified"].timestamp()) * 1_000_000
-                yield Listed(meta["path"], meta["size"], unquoted(meta["e_tag"]), modified_us)
-            elif name[: len(begin)] > begin:
-                return
+        yield [
+            Listed(
+                meta["path"], meta["size"], unquoted(meta["e_tag"]),
+                int(meta["last_modified"].timestamp()) * 1_000_000,
+            )
+            for meta in page
+            if meta["path"].startswith(prefix)
+        ]  # fmt: skip
 
 
 def unquoted(tag: str | None) -> str:

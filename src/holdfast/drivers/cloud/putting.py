@@ -118,7 +118,7 @@ class Putting:
             else:
                 self._fail(answer, key, options)
         tag = unquoted(result["e_tag"])
-        self._compare(key, tag, sent)
+        self._compare(key, tag, sent, options)
         return self._stat(key, sent, tag)
 
     def _plainly(self, key: Key, content: bytes) -> Any:
@@ -167,11 +167,7 @@ class Putting:
         [sent] = told
         found = self._found(key, sent)
         if found.size_bytes != sent.size_bytes:
-            raise OutcomeUnknown(
-                f"{key} was sent to pool {self._clients.name} with {sent.size_bytes} bytes, and has "
-                f"{found.size_bytes} there; put it again",
-                store=self._clients.name, key=key, operation="put",
-            )  # fmt: skip
+            raise self._damaged(key, f"{sent.size_bytes} bytes were sent, {found.size_bytes} are there", options)
         return self._stat(key, sent, found.version)
 
     def _found(self, key: Key, sent: Sent) -> BlobStat:
@@ -235,19 +231,26 @@ class Putting:
 
     # -- answers ------------------------------------------------------------------------------------------
 
-    def _compare(self, key: Key, tag: str, sent: Sent) -> None:
+    def _compare(self, key: Key, tag: str, sent: Sent, options: PutOptions) -> None:
         """The server's own checksum, where its ETag is one."""
         here = self._clients.here()
         looks_like_md5 = len(tag) == _MD5_DIGITS and set(tag) <= set("0123456789abcdef")
         if not here.md5_tags or not looks_like_md5 or tag == sent.md5:
             return
         if self._checksum_of(key, tag) != sent.checksum:
-            raise OutcomeUnknown(
-                f"{key} in pool {self._clients.name} is not what was sent: its ETag is {tag}, the MD5 of what was sent "
-                f"{sent.md5}; put it again",
-                store=self._clients.name, key=key, operation="put",
-            )  # fmt: skip
+            raise self._damaged(key, f"its ETag is {tag}, the MD5 of what was sent {sent.md5}", options)
         here.md5_tags = False  # the bytes are right: this bucket's ETags are something else (encryption)
+
+    def _damaged(self, key: Key, why: str, options: PutOptions) -> Unavailable:
+        """What the server stored is not what was sent. It can be sent again: what is new is taken away before."""
+        here = self._clients.here()
+        if options.if_absent:
+            with self._clients.asking(key, "put"):
+                here.obstore.delete(here.store, key)
+        name = self._clients.name
+        return Unavailable(
+            f"{key} was damaged on its way to pool {name}: {why}; put it again", store=name, key=key, operation="put"
+        )
 
     def _look(self, key: Key, sent: Sent, options: PutOptions, answer: Answer) -> BlobStat:
         """The answer to a write was lost, or was none: find out what became of it."""

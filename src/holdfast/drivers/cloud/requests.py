@@ -87,7 +87,7 @@ class Requests:
         if answer.status_code == 404:
             return False
         if answer.status_code >= 500 or answer.status_code in (401, 429):
-            raise RequestFailed(_answer(answer))
+            raise RequestFailed(answer_of(answer))
         return True
 
     def make_bucket(self) -> None:
@@ -98,10 +98,10 @@ class Requests:
         where = f'<CreateBucketConfiguration xmlns="{xmlns}">{inside}</CreateBucketConfiguration>'.encode()
         must = region != DEFAULT_REGION and self._settings.endpoint is None
         answer = self._send("PUT", "", content=where if must else b"")
-        if not must and answer.status_code >= 300 and "LocationConstraint" in _answer(answer).code:
+        if not must and answer.status_code >= 300 and "LocationConstraint" in answer_of(answer).code:
             answer = self._send("PUT", "", content=where)
-        if answer.status_code >= 300 and _answer(answer).code != "BucketAlreadyOwnedByYou":
-            raise RequestFailed(_answer(answer))
+        if answer.status_code >= 300 and answer_of(answer).code != "BucketAlreadyOwnedByYou":
+            raise RequestFailed(answer_of(answer))
 
     def pause_s(self) -> float | None:
         """What the server answers to a look at its bucket as `Retry-After`; None if it does not say."""
@@ -117,7 +117,7 @@ class Requests:
         """The next names in the order of their bytes, and whether there are more."""
         query = {"list-type": "2", "max-keys": str(limit), "encoding-type": "url"}
         query |= {name: value for name, value in (("prefix", prefix), ("start-after", after)) if value}
-        found = _parsed(self._good("GET", "", query), "Contents")
+        found = parsed(self._good("GET", "", query), "Contents")
         decode = unquote_plus if found.top.get("EncodingType") == "url" else str
         lines = [
             Listed(
@@ -138,7 +138,7 @@ class Requests:
         answer = self._send("GET", "", query)
         if _is(answer, "NoSuchUpload"):  # some say so where there are none
             return [], None
-        found = _parsed(_checked(answer), "Upload")
+        found = parsed(_checked(answer), "Upload")
         decode = unquote_plus if found.top.get("EncodingType") == "url" else str
         lines = [
             Upload(decode(line.get("Key", "")), line.get("UploadId", ""), _seconds_us(line.get("Initiated", "")))
@@ -152,13 +152,13 @@ class Requests:
         answer = self._send("GET", key, {"uploadId": upload_id, "max-parts": str(PAGE_MAX)})
         if answer.status_code == 404:
             return 0
-        return sum(int(part.get("Size", "0")) for part in _parsed(_checked(answer), "Part").items)
+        return sum(int(part.get("Size", "0")) for part in parsed(_checked(answer), "Part").items)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Give up an upload. Idempotent."""
         answer = self._send("DELETE", key, {"uploadId": upload_id})
         if answer.status_code >= 300 and answer.status_code != 404:
-            raise RequestFailed(_answer(answer))
+            raise RequestFailed(answer_of(answer))
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -202,19 +202,20 @@ def _target(address: str) -> bytes:
 
 def _checked(answer: httpx.Response) -> bytes:
     if answer.status_code >= 300:
-        raise RequestFailed(_answer(answer))
+        raise RequestFailed(answer_of(answer))
     return answer.content
 
 
 def _is(answer: httpx.Response, code: str) -> bool:
-    return answer.status_code >= 300 and _answer(answer).code == code
+    return answer.status_code >= 300 and answer_of(answer).code == code
 
 
-def _answer(answer: httpx.Response) -> Answer:
+def answer_of(answer: httpx.Response) -> Answer:
+    """What a response that is no success says."""
     code = ""
     if answer.content:
         try:
-            code = _parsed(answer.content, "").top.get("Code", "")
+            code = parsed(answer.content, "").top.get("Code", "")
         except RequestFailed:
             code = ""
     if answer.status_code in (301, 307):
@@ -274,7 +275,7 @@ class _Document:
             self.top.setdefault(name, text)
 
 
-def _parsed(content: bytes, item: str) -> _Document:
+def parsed(content: bytes, item: str) -> _Document:
     """The answer; a document with definitions of its own is refused, not expanded."""
     document = _Document(item)
     parser = expat.ParserCreate()
