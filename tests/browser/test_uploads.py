@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -213,6 +214,62 @@ def test_nothing_goes_on_under_another_account(page: Page, lab: Laboratory, tmp_
     page.get_by_role("button", name="Go on: mine-alone.bin").click()
     expect(page.locator(".up.bad")).to_contain_text("Somebody else is signed in here now")
     assert not lab.rows("SELECT id FROM dataset WHERE name = 'mine-alone.bin'")
+
+
+def test_a_second_tab_shows_what_the_first_one_sends_and_lets_it_be(page: Page, lab: Laboratory, tmp_path: Path):
+    _slow_down(page)
+    upload(page, a_file(tmp_path, "two-tabs.bin", 80 * 2**20))
+    _wait_for_part(page, 0.1)
+    other = page.context.new_page()
+    other.goto("/datasets")
+    shown = other.locator(".up", has_text="two-tabs.bin")
+    expect(shown).to_contain_text("in another tab")
+    expect(shown.get_by_role("button")).to_have_count(0)
+    expect(shown).not_to_contain_text("interrupted")
+    expect(row(page, "two-tabs.bin")).to_be_visible(timeout=30_000)
+    expect(shown).to_have_count(0)
+    expect(row(other, "two-tabs.bin")).to_be_visible()
+
+
+def test_what_a_closed_tab_sent_is_interrupted(page: Page, lab: Laboratory, tmp_path: Path):
+    _slow_down(page)
+    upload(page, a_file(tmp_path, "closed-tab.bin", 80 * 2**20))
+    _wait_for_part(page, 0.1)
+    other = page.context.new_page()
+    other.goto("/datasets")
+    shown = other.locator(".up", has_text="closed-tab.bin")
+    expect(shown).to_contain_text("in another tab")
+    page.close()
+    expect(shown).to_contain_text("interrupted", timeout=15_000)
+    other.get_by_role("button", name="Cancel: closed-tab.bin").click()
+    for _ in range(40):
+        if not lab.rows("SELECT id FROM upload WHERE name = 'closed-tab.bin'"):
+            return
+        other.wait_for_timeout(250)
+    raise AssertionError("what was cancelled still has its room")
+
+
+def test_what_another_program_adds_to_is_not_cancelled(page: Page, lab: Laboratory, tmp_path: Path):
+    _slow_down(page)
+    page.on("dialog", lambda dialog: dialog.accept())
+    upload(page, a_file(tmp_path, "held.bin", 48 * 2**20))
+    _wait_for_part(page, 0.1)
+    page.reload()
+    expect(page.locator(".up")).to_contain_text("interrupted")
+    page.wait_for_timeout(1000)
+    [spool] = (lab.folder / "state" / "uploads").glob(
+        "*" + lab.rows("SELECT id FROM upload WHERE name = 'held.bin'")[0]["id"] + "*"
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.method) if request.method == "DELETE" else None)
+    with open(spool, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        page.get_by_role("button", name="Cancel: held.bin").click()
+        expect(page.locator(".up")).to_contain_text("Not cancelled: another page or program is adding to it now.")
+        page.wait_for_timeout(3000)
+        assert asked == ["DELETE"], "it is not asked again behind one's back"
+    page.get_by_role("button", name="Cancel: held.bin").click()
+    expect(page.locator(".up")).to_have_count(0)
 
 
 def test_no_room_is_said_in_words(page: Page, lab: Laboratory):

@@ -24,6 +24,31 @@
   const mark = (file) => [file.name, file.size, file.lastModified].join(":");
   const remember = ({ url, mark, name, size, sent }) => { try { localStorage.setItem(STORE + url, JSON.stringify({ url, mark, name, size, sent })); } catch {} };
   const forget = (upload) => { try { localStorage.removeItem(STORE + upload.url); } catch {} };
+  // Pages of one browser tell each other what they have in hand: only whoever has the file may go on with it.
+  const pages = new BroadcastChannel("holdfast-uploads");
+  const afar = (upload) => upload.state === "asleep" || upload.state === "elsewhere";
+  pages.onmessage = ({ data: { mine, gone } }) => {
+    if (!mine && !gone) return pages.postMessage({ mine: Object.fromEntries(uploads.filter((one) => one.url && one.state !== "done" && !afar(one)).map((one) => [one.url, one.sent])) });
+    for (const upload of uploads.filter(afar)) {
+      if (upload.url === gone) uploads.splice(uploads.indexOf(upload), 1), draw();
+      else if (mine && upload.url in mine) Object.assign(upload, { state: "elsewhere", sent: mine[upload.url], heard: Date.now(), why: "" }), fill(upload);
+    }
+  };
+  function listen() {
+    if (!uploads.some(afar)) return;
+    pages.postMessage({});
+    for (const upload of uploads) if (upload.state === "elsewhere" && Date.now() - upload.heard > 5000) look(upload);
+  }
+  // Nobody has it in hand: it waits for its file, unless it has ended meanwhile.
+  async function look(upload) {
+    upload.state = "asleep";
+    draw();
+    const xhr = await ask(upload, "HEAD", upload.url).catch(() => null);
+    if (!xhr || upload.state !== "asleep") return;
+    if ([404, 410].includes(xhr.status)) forget(upload), uploads.splice(uploads.indexOf(upload), 1);
+    else if (xhr.status < 300) upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
+    draw();
+  }
   const recall = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
   // One request. Resolves with the XMLHttpRequest whatever its status; rejects when there was no answer.
@@ -142,6 +167,7 @@
     try {
       await send(upload);
       forget(upload);
+      pages.postMessage({ gone: upload.url });
       upload.state = "done";
       upload.dataset = upload.done?.getResponseHeader("Holdfast-Dataset");
       if (uploads.length < 4) say(upload.name + " is stored");
@@ -197,11 +223,19 @@
     pump();
   }
 
-  // What was given up frees its room on the server. If that cannot be said now, it expires there by itself.
-  async function giveUp(upload, url) {
+  // What was given up frees its room on the server. If that cannot be said now, it expires there by itself; if
+  // somebody else is adding to it, it is not given up.
+  async function giveUp(upload, url, going) {
     for (const wait of [0, ...WAITS]) {
       await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
       const status = await ask(upload, "DELETE", url).then((xhr) => xhr.status, () => 0);
+      if (status === 423 && !(going && wait < 4)) {
+        const why = "Not cancelled: another page or program is adding to it now. Cancel it there.";
+        uploads.push(Object.assign(upload, { state: "asleep", file: null, sure: 0, url, why }));
+        remember(upload);
+        say(upload.name + ": " + why);
+        return draw();
+      }
       if (status && ![408, 409, 423, 429].includes(status) && status < 500) return;
     }
   }
@@ -214,7 +248,7 @@
     const going = upload.state === "sending";
     upload.state = "dropped";
     if (going) upload.xhr?.abort();
-    if (url && !stored) giveUp(upload, url);
+    if (url && !stored) pages.postMessage({ gone: url }), giveUp(upload, url, going);
     draw();
     pump();
   }
@@ -237,18 +271,19 @@
     const texts = {
       comparing: ["", "comparing"], sending: [speed ? size(speed) + "/s" : "", speed ? span((total - sent) / speed) + " left" : "\u2026"],
       queued: [size(total), "in the queue"], paused: [size(sent), "paused"], failed: ["", "not uploaded"], done: [size(total), "stored"],
-      waiting: [size(sent), "again in " + Math.max(1, Math.ceil((upload.again - Date.now()) / 1000)) + "\u00a0s"], asleep: [size(sent), "interrupted"],
+      waiting: [size(sent), "again in " + Math.max(1, Math.ceil((upload.again - Date.now()) / 1000)) + "\u00a0s"], asleep: [size(sent), "interrupted"], elsewhere: [size(sent), "in another tab"],
     }[upload.compared === undefined ? state : "comparing"];
-    row.className = "up" + (state === "failed" ? " bad" : ["paused", "waiting", "asleep", "queued"].includes(state) ? " halt" : "");
+    row.className = "up" + (state === "failed" ? " bad" : ["paused", "waiting", "asleep", "elsewhere", "queued"].includes(state) ? " halt" : "");
     one("progress", row).value = part;
     const [percent, left, right] = all(".t", row);
     percent.textContent = Math.floor(part * 100) + "%";
     left.textContent = texts[0] || "\u00a0";
     right.textContent = texts[1];
-    one(".why", row).textContent = state === "asleep" ? "Choose the same file again to go on where it stopped." : upload.why || "";
+    one(".why", row).textContent = upload.why || { asleep: "Choose the same file again to go on where it stopped.", elsewhere: "Another tab or window of this browser has it in hand; pause or cancel it there." }[state] || "";
     one(".why", row).hidden = !one(".why", row).textContent;
     const [first, second] = all("button", row), sending = state === "sending" || state === "queued" || state === "waiting";
-    first.hidden = state === "done";
+    first.hidden = state === "done" || state === "elsewhere";
+    second.hidden = state === "elsewhere";
     first.title = sending ? "Pause" : state === "asleep" ? "Choose the file" : "Go on";
     first.setAttribute("aria-label", first.title + ": " + upload.name);
     first.firstChild.firstChild.setAttribute("d", sending ? "M9 6v12M15 6v12" : state === "asleep" ? "M12 16V4m0 0L7 9m5-5 5 5M4 20h16" : "M8 5v14l11-7z");
@@ -364,7 +399,7 @@
   });
   addEventListener("beforeunload", (event) => active() && event.preventDefault());
   addEventListener("online", () => { for (const upload of uploads) upload.again = 0; pump(); });
-  setInterval(() => { uploads.forEach((upload) => upload.state === "waiting" && fill(upload)); pump(); }, 1000);
+  setInterval(() => { uploads.forEach((upload) => upload.state === "waiting" && fill(upload)); listen(); pump(); }, 1000);
 
   // ---- dropping and choosing
   const carries = (event) => one("#drop") && [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -398,13 +433,9 @@
     if (!left?.url) continue;
     const upload = { ...left, state: "asleep", tries: 0 };
     uploads.push(upload);
-    ask(upload, "HEAD", upload.url).then((xhr) => {
-      if (upload.state !== "asleep") return;
-      if ([403, 404, 410].includes(xhr.status)) forget(upload), uploads.splice(uploads.indexOf(upload), 1);
-      else if (xhr.status < 300) upload.sent = Number(xhr.getResponseHeader("Upload-Offset"));
-      draw();
-    }, () => {});
+    look(upload);
   }
   wire();
   draw();
+  listen();
 })();
