@@ -401,7 +401,10 @@ def _content_of(body: Body, options: PutOptions) -> bytes:
     parts: list[bytes] = []
     total = 0
     try:
-        with contextlib.closing(body.open()) as stream:
+        with contextlib.ExitStack() as opened:
+            stream = body.open()
+            if not body.once or isinstance(body, FileBody):  # what was handed over stays open
+                opened.callback(stream.close)
             before = os.fstat(stream.fileno()) if isinstance(body, FileBody) else None
             while part := _some(stream):
                 total += len(part)

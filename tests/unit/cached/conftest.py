@@ -1,8 +1,10 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.unit.cached.cache_kit import Lab
+
+from holdfast.testing.disks import Disk
 
 
 @pytest.fixture
@@ -10,3 +12,9 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path)
     yield lab
     lab.close()
+
+
+@pytest.fixture
+def small_tmpfs(small_disk: Callable[..., Disk]) -> Path:
+    """A disk of 32 MiB that a test may fill."""
+    return small_disk(32, kind="tmpfs").folder

@@ -114,7 +114,7 @@ class Beginning:
             except BaseException:
                 os.close(fd)
                 raise
-        spot.tally.count(misses=blocks[1] - blocks[0], fetched_bytes=len(content))
+        spot.tally.count(fetched_bytes=len(content))
         if entry is None:
             os.close(fd)
             return None

@@ -70,7 +70,7 @@ class Contents:
         for spot in self._here.usable():
             try:
                 if not spot.place.ledger.pins(self._pool, key):
-                    freed += spot.place.take_away(spot.place.entries.versions(self._pool, key))[0]
+                    freed += spot.place.take_away(spot.place.entries.versions(self._pool, key)).freed_bytes
             except CacheTrouble as trouble:
                 spot.troubled(trouble)
         return freed

@@ -145,7 +145,6 @@ class CachedDriver(Driver):
             before = parts.contents.held_bytes(spot, key)
             held = parts.opening.make_whole(spot, key, options, on_progress)
             try:
-                spot.tally.use(held.entry, 0, 0)
                 return max(0, held.entry.size_bytes - before.get(held.entry.version, 0))
             finally:
                 held.close()

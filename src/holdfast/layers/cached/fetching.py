@@ -36,7 +36,7 @@ class Held:
     def __init__(self, spot: Spot, entry: Entry, fd: int, expected: str | None = None) -> None:
         self.spot, self.entry, self.fd = spot, entry, fd
         self.expected = expected  # the digest that the blob should have, if the caller knows
-        self.came_bytes = 0  # fetched by opening it
+        self.came_bytes = 0  # fetched by opening it, from the first block that is wanted on
         self.ticket: Ticket | None = None  # room for all that is missing, where it was reserved at once
 
     def close(self) -> None:

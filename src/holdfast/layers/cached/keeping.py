@@ -38,6 +38,7 @@ from holdfast.stores.base import Driver
 COPIED_BYTES_MAX = 16 * BLOCK_BYTES
 FINISHED_BYTES_MAX = 256 * BLOCK_BYTES
 STEP_BYTES = 64 * BLOCK_BYTES  # of a stream whose size nobody knows
+UNKNOWN_PART_MAX = 0.5  # of the bound
 
 
 class Keeping:
@@ -105,7 +106,7 @@ class Keeping:
                     self._copy(spot, stat, body)
         finally:
             if body.consume:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     spot.place.files.unlink(os.fspath(body.path))
         self.after(key, stat.version)
         return stat
@@ -253,14 +254,14 @@ class _Copying:
     def _make_room(self, size_bytes: int) -> None:
         if self.tickets and size_bytes <= self._room_bytes:
             return
-        known = self._body.size_bytes
-        more = max(size_bytes - self._room_bytes, 0 if known is not None else min(STEP_BYTES, self._step_max()))
+        more = size_bytes - self._room_bytes
+        if self._body.size_bytes is None:
+            bound = self._spot.place.folder.bound_bytes
+            if bound is not None and size_bytes > bound * UNKNOWN_PART_MAX:
+                raise NoRoom("a stream of unknown size may not push out the rest of the cache")
+            more = max(more, STEP_BYTES if bound is None else min(STEP_BYTES, int(bound * UNKNOWN_PART_MAX / 4)))
         self.tickets.append(self._here.reserve(self._spot, self.file, more))
         self._room_bytes += more
-
-    def _step_max(self) -> int:
-        bound = self._spot.place.folder.bound_bytes
-        return STEP_BYTES if bound is None else bound // 16
 
 
 class _CopyingStream:

@@ -18,7 +18,7 @@ from holdfast.blobs import BLOCK_BYTES, ByteRange, GetOptions, Reader
 from holdfast.errors import NoSpace, NotFound, Unavailable
 from holdfast.keys import Key
 from holdfast.layers.cached.beginning import Beginning, first_of
-from holdfast.layers.cached.entries import Entry
+from holdfast.layers.cached.entries import Entry, bytes_of
 from holdfast.layers.cached.fetching import Fetcher, Held
 from holdfast.layers.cached.here import Here, Spot
 from holdfast.layers.cached.stream import BlockStream, reader_of
@@ -192,6 +192,7 @@ class Opening:
             missing = held.spot.place.entries.missing(entry, first, stop) if first < stop else []
             if missing:
                 self.fetcher.bring(held, missing[0][0], missing[-1][1])
+                held.came_bytes = sum(bytes_of(entry.size_bytes, *run) for run in missing)
         except Replaced:
             held.spot.place.bury([entry])
             return False
@@ -204,16 +205,20 @@ class Opening:
         if not entry.whole:
             bits = spot.place.entries.bits(entry)
             spot.tally.use(entry, 0, 0)
-            return reader_of(BlockStream(self.fetcher, self._inner, held, options.range, bits))
+            stream = BlockStream(self.fetcher, self._inner, held, options.range, bits)
+            return reader_of(stream)
         if entry.boot != spot.place.boot:
             self.whole.check_later(spot, entry, held.expected)
         start, stop = (options.range or ByteRange(0)).within(entry.size_bytes)
-        spot.tally.use(entry, -(-(stop - start) // BLOCK_BYTES), stop - start)
+        misses = -(-held.came_bytes // BLOCK_BYTES)
+        spot.tally.use(entry, max(0, -(-(stop - start) // BLOCK_BYTES) - misses), stop - start)
+        if misses:
+            spot.tally.count(misses=misses)
         is_checked = entry.digest is not None and (held.expected is None or entry.digest == held.expected)
         path = Path(spot.place.path_of(entry.file)) if is_checked else None
         os.lseek(held.fd, start, os.SEEK_SET)
-        stream = io.FileIO(held.fd, "r") if options.range is None else _FilePart(held.fd, stop)
-        return Reader(stream, entry.stat, local_path=path)
+        file = io.FileIO(held.fd, "r") if options.range is None else _FilePart(held.fd, stop)
+        return Reader(file, entry.stat, local_path=path)
 
     def _past(self, key: Key, options: GetOptions, trouble: CacheTrouble) -> Reader:
         if options.local and not self._inner.capabilities.local_paths:

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from holdfast.errors import Unsupported
 from holdfast.layers.cached.entries import Entries, Entry
@@ -54,6 +55,14 @@ class CacheFolder:
     weight: float = 1.0
     bound_bytes: int | None = None
     min_free_bytes: int | None = None
+
+
+class Taken(NamedTuple):
+    """What was taken away, and which entries are left because somebody has them open."""
+
+    freed_bytes: int
+    entries: int
+    left: list[Entry]
 
 
 class Place:
@@ -175,14 +184,13 @@ class Place:
     def bury(self, entries: Sequence[Entry]) -> int:
         """Forget these entries and remove their files; the bytes freed. What somebody has open is served to nobody
         else, and goes when its readers are done."""
-        freed, left = self.take_away(entries)
-        if left:
-            self.entries.disown(left)
-        return freed
+        taken = self.take_away(entries)
+        if taken.left:
+            self.entries.disown(taken.left)
+        return taken.freed_bytes
 
-    def take_away(self, entries: Sequence[Entry], until_bytes: int | None = None) -> tuple[int, list[Entry]]:
-        """Forget and remove those of these that nobody has open, until so many bytes are free. (bytes freed, those that
-        are left because they are open)."""
+    def take_away(self, entries: Sequence[Entry], until_bytes: int | None = None) -> Taken:
+        """Forget and remove those of these that nobody has open, until so many bytes are free."""
         locked: list[tuple[int, Entry]] = []
         left: list[Entry] = []
         sum_bytes = 0
@@ -197,7 +205,7 @@ class Place:
                     locked.append((fd, entry))
                     sum_bytes += entry.held_bytes
             gone = [file for file in self.entries.doom([entry for _, entry in locked]) if self._unlink(file)]
-            return (self.ledger.buried(gone) if gone else 0), left
+            return Taken(self.ledger.buried(gone) if gone else 0, len(gone), left)
         finally:
             for fd, _ in locked:
                 if fd >= 0:

@@ -100,7 +100,7 @@ class Room:
                 if not page:
                     break
                 after = (page[-1].used_us, page[-1].id)
-                more, left = self._place.take_away(page, wanted_bytes - freed)
-                self._tally.count(evictions=len(page) - len(left), evicted_bytes=more)
-                freed += more
+                taken = self._place.take_away(page, wanted_bytes - freed)
+                self._tally.count(evictions=taken.entries, evicted_bytes=taken.freed_bytes)
+                freed += taken.freed_bytes
         return freed

@@ -21,6 +21,7 @@ from holdfast.layers.cached.trouble import CacheTrouble, Gone, Replaced
 from holdfast.stores.base import Driver
 
 AHEAD_BLOCKS_MAX = 16
+_WAS_THERE, _FETCHED = 1, 2  # a block that others fetched, one that this reader did
 ATTEMPTS = 3  # against fetches that others gave up
 
 
@@ -137,6 +138,9 @@ class BlockStream(Seekable):
         self._past: PastStream | None = None
         self._past_until = 0  # blocks below are not tried again
         self._hits = self._misses = self._served_bytes = 0
+        first = self._at // BLOCK_BYTES
+        for block in range(first, min(first - (-held.came_bytes // BLOCK_BYTES), len(bits))):
+            bits[block] = _FETCHED  # to open it
 
     def close(self) -> None:
         if not self.closed:
@@ -156,23 +160,22 @@ class BlockStream(Seekable):
             self._enter(block)
         if not self._bits[block] and (block < self._past_until or not self._bring(block)):
             return self._go_past(target)
-        end, limit = block + 1, -(-(self._at + len(target)) // BLOCK_BYTES)
-        while end < limit and self._bits[end]:
-            end += 1
-        count = os.preadv(self._held.fd, [target[: end * BLOCK_BYTES - self._at]], self._at)
+        count = os.preadv(self._held.fd, [target[: BLOCK_BYTES - self._at % BLOCK_BYTES]], self._at)
         if count == 0:  # somebody cut the file off
             self._bits[block] = 0
             self._past_until = block + 1
             return self._go_past(target)
-        self._in_order = end - 1
+        self._in_order = block
         self._served_bytes += count
         self._at += count
         return count
 
     def _enter(self, block: int) -> None:
         """Another block than the one before: count it, and have what comes next fetched if reading goes on in order."""
-        if self._bits[block]:
+        if self._bits[block] == _WAS_THERE:
             self._hits += 1
+        else:
+            self._misses += 1
         if block != self._in_order + 1 or self._in_order < 0:
             self._ahead, self._asked_until = 1, block + 1
             self._coming.clear()
@@ -202,7 +205,8 @@ class BlockStream(Seekable):
             missing = self._held.spot.place.entries.missing(self._held.entry, first, until)
         except (CacheTrouble, Gone):
             return
-        self._bits[first:until] = b"\x01" * (until - first)
+        was = bytes(self._bits[first:until])
+        self._bits[first:until] = bytes(one or _WAS_THERE for one in was)
         for begin, end in missing:
             self._bits[begin:end] = bytes(end - begin)
 
@@ -210,7 +214,6 @@ class BlockStream(Seekable):
         """Whether the block is there now; False: it has to be read past the cache."""
         if os.getpid() != self._process_id:  # forked: what it takes to fetch belongs to the parent
             return False
-        self._misses += 1
         while self._coming and self._coming[0].stop <= block:
             self._coming.popleft()
         for _ in range(ATTEMPTS):
@@ -229,7 +232,7 @@ class BlockStream(Seekable):
                 break
             except Replaced as error:
                 raise replaced(self._inner.name, self.stat) from error
-            self._bits[first:until] = b"\x01" * (until - first)
+            self._bits[first:until] = bytes([_FETCHED]) * (until - first)
             return True
         self._past_until = block + AHEAD_BLOCKS_MAX
         self._coming.clear()

@@ -110,13 +110,14 @@ class Whole:
         missing = [] if entry.whole else spot.place.entries.missing(entry, 0, max(entry.blocks, 1))
         lacking_bytes = sum(bytes_of(entry.size_bytes, first, stop) for first, stop in missing)
         ticket = self._here.reserve(spot, entry.file, lacking_bytes) if lacking_bytes else None
+        held.came_bytes += lacking_bytes
         wanted = Held(spot, entry, held.fd, None)  # hashed here: not again in the background
         wanted.ticket = ticket
         digest = blake3()
         buffer = memoryview(bytearray(BLOCK_BYTES))
         coming: deque[Part] = deque()
         runs = deque(missing)
-        at, came_bytes = 0, held.came_bytes
+        at, came_bytes = 0, held.came_bytes - lacking_bytes
         try:
             while at < entry.blocks:
                 self._ask(wanted, runs, coming)
