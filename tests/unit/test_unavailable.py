@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.unit.told import open_at
 
-from holdfast.errors import Unavailable
+from holdfast.drivers.disk.medium import MARK_NAME
+from holdfast.errors import Conflict, Unavailable
 from holdfast.hold import Hold
 
 
@@ -71,3 +73,55 @@ def test_two_catalogs_on_one_pool(tmp_path: Path):
         with pytest.raises(Unavailable, match="another catalog has taken it over"):
             first.put(b"z", name="z")
         assert (tmp_path / "new/000/dataset_2.dat").read_bytes() == b"y"
+
+
+def test_a_restored_catalog_takes_over_what_another_had_taken(tmp_path: Path):
+    with open_at(tmp_path, "new", "old") as first:
+        first.put(b"precious", name="x")
+    shutil.copytree(tmp_path / "state", tmp_path / "backup")
+    (tmp_path / "state").rename(tmp_path / "mislaid")
+    with open_at(tmp_path, "new", "old") as second:
+        second.set_pool_state("new", "active")
+        assert second.put(b"y", name="y").id == 2
+    (tmp_path / "state").rename(tmp_path / "second")
+    (tmp_path / "backup").rename(tmp_path / "state")
+    with open_at(tmp_path, "new", "old") as first:
+        [said] = [check.detail for check in first.check_pools() if check.object_store_id == "new"]
+        assert "holdfast pool set new --state active" in said
+        assert first.set_pool_state("new", "active").reachable
+        assert [one.ok for one in first.check_pools()] == [True, True]
+        assert first.open(1).read() == b"precious"
+        assert first.put(b"z", name="z").id == 3
+        assert "was taken over from another catalog" in first.events()[2].text
+        first.set_pool_state("new", "active")
+        assert sum(event.kind == "pool.takeover" for event in first.events()) == 1, "nothing was left to take over"
+    with open_at(tmp_path, "new", "old") as first:
+        assert [pool.reachable for pool in first.pools()] == [True, True]
+    (tmp_path / "state").rename(tmp_path / "first")
+    (tmp_path / "second").rename(tmp_path / "state")
+    with open_at(tmp_path, "new", "old") as second, pytest.raises(Unavailable, match="another catalog has taken it"):
+        second.open(2).read()
+
+
+def test_media_that_were_mixed_up_are_not_taken_over(tmp_path: Path):
+    with open_at(tmp_path, "new", "old") as hold:
+        hold.put(b"x", name="x")
+    (tmp_path / "new").rename(tmp_path / "between")
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "between").rename(tmp_path / "old")
+    marks = {name: (tmp_path / name / MARK_NAME).read_bytes() for name in ("new", "old")}
+    with open_at(tmp_path, "new", "old") as hold:
+        with pytest.raises(Conflict, match="is the medium of pool old"):
+            hold.set_pool_state("new", "active")
+        with pytest.raises(Unavailable):
+            hold.open(1).read()
+    assert {name: (tmp_path / name / MARK_NAME).read_bytes() for name in ("new", "old")} == marks
+
+
+def test_a_folder_without_a_mark_is_not_taken_over(tmp_path: Path):
+    with open_at(tmp_path, "new") as hold:
+        hold.put(b"x", name="x")
+        (tmp_path / "new").rename(tmp_path / "unmounted")
+        (tmp_path / "new").mkdir()
+        assert not hold.set_pool_state("new", "active").reachable
+        assert list((tmp_path / "new").iterdir()) == []

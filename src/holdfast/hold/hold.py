@@ -317,15 +317,23 @@ class Hold:
     def set_pool_state(self, object_store_id: str, state: PoolState, *, actor: str | None = None) -> PoolInfo:
         """active, read-only, draining or offline. Holds for every process from its next put on.
 
-        A pool that belongs to another catalog is taken over when it is made active: the other one does not
-        recognise it any more.
+        A pool that belongs to another catalog, or carries another mark than this one expects (a backup of the
+        catalog was restored), is taken over when it is made active: the other one does not recognise it any more.
         """
         if state not in POOL_STATES:
             raise InvalidKey(f"{state!r} is no state of a pool; use one of: {', '.join(POOL_STATES)}")
+        taken_over = False
         if state in ("active", "draining") and self.poolset.get(object_store_id) is not None:
-            self.poolset.recognition.take_over(object_store_id)
+            taken_over = self.poolset.recognition.take_over(object_store_id)
         now = self.clock.now_us()
         with self.catalog.db.write() as cursor:
+            if taken_over:
+                self.catalog.events.add(
+                    cursor, now, "pool.takeover",
+                    f"pool {object_store_id} was taken over from another catalog, which does not recognise it any "
+                    "more; what that one has put there is recorded by: holdfast reconcile --adopt",
+                    object_store_id=object_store_id, actor=actor,
+                )  # fmt: skip
             self.catalog.pools.set_state(cursor, object_store_id, state)
             self.catalog.events.add(
                 cursor, now, "pool.state", f"pool {object_store_id} is {state} now", object_store_id=object_store_id,

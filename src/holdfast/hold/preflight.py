@@ -36,7 +36,13 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
         caveats = pool.driver.probe()
     except HoldfastError as error:
         readable = isinstance(error, Denied) and own is not None and own.state != "active"
-        return PoolCheck(name, "warning" if readable else "error", str(error))
+        how = ""
+        if recognition.carried(name) is not None:
+            how = (
+                ". If it is the right one (this catalog was restored from a backup, or the other one is gone for good), "
+                f"take it over: holdfast pool set {name} --state active; the other catalog does not recognise it then"
+            )
+        return PoolCheck(name, "warning" if readable else "error", f"{error}{how}")
     if caveats:
         return PoolCheck(name, "warning", "; ".join(caveats))
     usage = pool.driver.usage()

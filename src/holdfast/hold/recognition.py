@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from holdfast import layout
 from holdfast.catalog.base import PoolRow
 from holdfast.catalog.catalog import Catalog
-from holdfast.errors import AlreadyExists, Denied, HoldfastError, Problem, StoreError, Unavailable
+from holdfast.errors import AlreadyExists, Conflict, Denied, HoldfastError, Problem, StoreError, Unavailable
 from holdfast.hold.facts import Pool, PoolFacts
 from holdfast.seams import Entropy
 from holdfast.stores.base import Driver
@@ -92,14 +92,23 @@ class Recognition:
         owner = identity.partition("@")[2]
         return bool(owner) and owner != self._catalog.instance()
 
-    def take_over(self, object_store_id: str) -> None:
-        """Mark a pool of another catalog as this one's. The other does not recognise it any more."""
+    def take_over(self, object_store_id: str) -> bool:
+        """Mark a pool of another catalog as this one's, whether the catalog knows that it is foreign, or expects a mark
+        that the medium no longer carries, as after a backup was restored. The other catalog does not recognise it any
+        more. Whether there was anything to take over; `Conflict` if the medium is that of another pool of this one."""
         pool = self._pools[object_store_id]
         if object_store_id in self._strangers:
             self._meet(object_store_id).wait(PATIENCE_S)
-        identity = self._catalog.pools.find(object_store_id).identity
-        if pool.driver is None or identity is None or not self.is_foreign(identity):
-            return
+        known = self._catalog.pools.find(object_store_id).identity
+        identity = self.carried(object_store_id) or known
+        if pool.driver is None or identity is None or (identity == known and not self.is_foreign(identity)):
+            return False
+        twin = next((row for row in self._catalog.pools.all() if row.identity == identity), None)
+        if twin is not None and twin.object_store_id != object_store_id:
+            raise Conflict(
+                f"what is mounted as pool {object_store_id} is the medium of pool {twin.object_store_id}; put each in "
+                "its place, or look with: holdfast check"
+            )
         own = self._fresh_identity()
         pool.driver.mark(own, replacing=identity)
         self._catalog.pools.identify(object_store_id, own)
@@ -108,6 +117,19 @@ class Recognition:
             with self._lock:
                 self._strangers.add(object_store_id)
                 self._meetings.pop(object_store_id, None)
+        return True
+
+    def carried(self, object_store_id: str) -> str | None:
+        """The mark that the medium carries, if it is not the one that the catalog expects. None also if there is none,
+        or it cannot be read: a medium that is away is no stranger's."""
+        driver, known = self._pools[object_store_id].driver, self._catalog.pools.find(object_store_id).identity
+        if driver is None or known is None:
+            return None
+        try:
+            carried = driver.identity()
+        except StoreError:
+            return None
+        return None if carried == known else carried
 
     def _recognise(self, pool: Pool, rows: Mapping[str, PoolRow]) -> None:
         """Look for the mark, or make it. What cannot be done is a warning."""
