@@ -106,6 +106,16 @@ def test_the_head_repeats_what_was_announced(alice: httpx.Client):
     assert (listed["name"], listed["size_bytes"], listed["location"]) == ("big.bin", 10, upload)
 
 
+def test_a_get_says_what_a_head_does_and_why_not(served: Served, alice: httpx.Client):
+    upload = announce(alice, 10)
+    patch(alice, upload, 0, b"12345")
+    assert alice.get(upload, headers=TUS).headers["upload-offset"] == "5"
+    for path in spools(served):
+        path.unlink()
+    answer = alice.get(upload, headers=TUS)
+    assert (answer.status_code, answer.json()["detail"]) == (410, "the bytes of this upload are gone; start it again")
+
+
 def test_creation_with_upload(alice: httpx.Client):
     headers = {**PIECE, "Upload-Length": "6", "Upload-Metadata": metadata(filename="six")}
     answer = alice.post("/api/uploads", headers=headers, content=b"abc")
@@ -566,9 +576,7 @@ def test_after_another_boot_only_what_was_synced_is_believed(served: Served, ali
     assert alice.get(f"/api/datasets/{made}/content").content == content
 
 
-def test_a_long_piece_is_made_durable_on_its_way(
-    served: Served, alice: httpx.Client, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_long_piece_is_made_durable_on_its_way(served: Served, alice: httpx.Client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("holdfast.server.tus.SETTLE_EVERY_S", 0.05)
     content = random.Random(4).randbytes(3 * MIB)
     upload = announce(alice, len(content))

@@ -272,6 +272,39 @@ def test_what_another_program_adds_to_is_not_cancelled(page: Page, lab: Laborato
     expect(page.locator(".up")).to_have_count(0)
 
 
+def test_pools_that_are_away_are_said_and_it_goes_on_when_they_are_back(
+    own_lab: Laboratory, new_page: NewPage, tmp_path: Path
+):
+    page = signed_in(new_page(own_lab))
+    for pool in (own_lab.newdata, own_lab.olddata):
+        pool.rename(pool.with_suffix(".away"))
+    upload(page, a_file(tmp_path, "patient.bin", 3 * 2**20))
+    expect(page.locator(".up")).to_contain_text("again in")
+    expect(page.locator(".up .why")).to_contain_text(re.compile("mounted|not there|no pool", re.IGNORECASE))
+    for pool in (own_lab.newdata, own_lab.olddata):
+        pool.with_suffix(".away").rename(pool)
+    expect(row(page, "patient.bin")).to_be_visible(timeout=30_000)
+    expect(page.locator(".up")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("status", "asked"), [(403, 1), (422, 1), (507, 1), (500, 4)])
+def test_what_repeating_cannot_mend_is_not_repeated_for_ever(page: Page, tmp_path: Path, status: int, asked: int):
+    seen: list[str] = []
+
+    def refuse(route: Route) -> None:
+        seen.append(route.request.method)
+        body = f'{{"status": {status}, "detail": "the reason of {status}"}}'
+        route.fulfill(status=status, body=body, content_type="application/problem+json")
+
+    page.route("**/api/uploads", refuse)
+    upload(page, a_file(tmp_path, f"refused-{status}.bin", 2**20 + 1))
+    expect(page.locator(".up .why")).to_contain_text(f"reason of {status}")
+    expect(page.locator(".up.bad")).to_contain_text("not uploaded", timeout=20_000)
+    page.wait_for_timeout(1500)
+    assert seen == ["POST"] * asked
+    expect(page.get_by_role("button", name=f"Go on: refused-{status}.bin")).to_be_visible()
+
+
 def test_no_room_is_said_in_words(page: Page, lab: Laboratory):
     page.evaluate("""() => {
       const huge = new File(["x"], "huge.bin");

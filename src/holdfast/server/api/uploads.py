@@ -168,6 +168,12 @@ async def ask(request: Request, upload_id: str) -> Response:
     return _answer(desk, standing, 200, headers)
 
 
+@router.get("/{upload_id}", response_class=Response)
+async def look(request: Request, upload_id: str) -> Response:
+    """The same headers, for who wants to read why if there is an error (not part of tus)."""
+    return await ask(request, upload_id)
+
+
 @router.patch("/{upload_id}", status_code=204, openapi_extra=_PIECE, response_class=Response)
 async def add(request: Request, upload_id: str) -> Response:
     """Add a piece at `Upload-Offset`. What arrives of it counts, also if the connection is lost."""

@@ -94,19 +94,19 @@
   const must = (xhr, ...statuses) => {
     if (statuses.includes(xhr.status)) return xhr;
     if (xhr.status === 401) throw new Refused("You are signed out. Sign in in another tab, then try again: nothing that arrived is lost.");
-    if ([408, 409, 423, 425, 429].includes(xhr.status) || (xhr.status >= 500 && xhr.status !== 507)) throw new Error("again");
+    if ([408, 409, 423, 425, 429].includes(xhr.status) || (xhr.status >= 500 && xhr.status !== 507)) throw Object.assign(new Error("again"), { status: xhr.status, why: answer(xhr) });
     throw new Refused(answer(xhr) || "The server refused it (" + xhr.status + ").");
   };
 
   async function begin(upload) {
     if (upload.url) {
-      const xhr = await ask(upload, "HEAD", upload.url);
+      const xhr = await ask(upload, "GET", upload.url); // as HEAD, and a refusal says why
       if (xhr.status === 200 || xhr.status === 204) {
         await prove(upload, Number(xhr.getResponseHeader("Upload-Offset")));
         upload.done = xhr;
         return (upload.sent = upload.sure);
       }
-      if (![403, 404, 410].includes(xhr.status)) must(xhr);
+      if (![404, 410].includes(xhr.status)) must(xhr);
       forget(upload);
       upload.sent = upload.sure = 0;
     }
@@ -154,7 +154,7 @@
       if (xhr.status === 409) { await begin(upload); continue; }
       upload.done = must(xhr, 204, 200);
       upload.sent = upload.sure = Number(xhr.getResponseHeader("Upload-Offset"));
-      upload.tries = 0;
+      if (upload.tries) Object.assign(upload, { tries: 0, why: "" });
       remember(upload);
       tick(upload);
     }
@@ -177,14 +177,15 @@
       delete upload.compared;
       if (upload.turn !== turn || upload.state !== "sending") return draw();
       if (error instanceof Another) anew(upload);
-      else if (error instanceof Refused || !(await readable(upload))) {
+      else if (error instanceof Refused || (error.status === 500 && upload.tries > 2) || !(await readable(upload))) {
         upload.state = "failed";
-        upload.why = error instanceof Refused ? error.message : "The file can no longer be read here. Was it moved or changed? Choose it again.";
+        upload.why = error instanceof Refused ? error.message : error.status === 500 ? error.why : "The file can no longer be read here. Was it moved or changed? Choose it again.";
         say(upload.name + ": " + upload.why);
       } else {
         upload.state = "waiting";
         upload.again = Date.now() + 1000 * WAITS[Math.min(upload.tries++, WAITS.length - 1)];
-        if (upload.tries === 1) say(upload.name + ": the connection is lost; trying again");
+        upload.why = error.why ? error.why[0].toUpperCase() + error.why.slice(1) : error.status ? "The server does not answer." : "The connection is lost.";
+        if (upload.tries === 1) say(upload.name + ": " + upload.why + " Trying again.");
       }
     }
     draw();
