@@ -33,15 +33,15 @@ placement: hierarchical
 
 
 class Laboratory:
-    """One server and its folders."""
+    """One server and its folders. With `document`, another one than the tutorial's; its buckets are folders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, document: str = DOCUMENT) -> None:
         self.folder = folder
         self.newdata, self.olddata = folder / "data2", folder / "data"
         for pool in (self.newdata, self.olddata):
             pool.mkdir(parents=True, exist_ok=True)
         self.document = folder / "holdfast.yml"
-        self.document.write_text(DOCUMENT.format(folder=folder), encoding="utf-8")
+        self.document.write_text(document.format(folder=folder), encoding="utf-8")
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,9 +111,9 @@ class Laboratory:
 
 
 @contextlib.contextmanager
-def laboratory(folder: Path) -> Iterator[Laboratory]:
+def laboratory(folder: Path, document: str = DOCUMENT) -> Iterator[Laboratory]:
     """A laboratory with its server running."""
-    lab = Laboratory(folder)
+    lab = Laboratory(folder, document)
     lab.start()
     try:
         yield lab
@@ -129,6 +129,13 @@ def _free_port() -> int:
 
 def main(document: str, port: str) -> None:
     """Serve, with an administrator and a user whose tokens lie beside the document."""
+    from tests.remote_kit import clouds_are_folders
+
+    with clouds_are_folders(Path(document).parent):
+        _serve(document, port)
+
+
+def _serve(document: str, port: str) -> None:
     import holdfast
     from holdfast.catalog.accounts import Accounts
     from holdfast.jobs.worker import Worker

@@ -17,6 +17,7 @@ from holdfast.hold.shapes import why_unavailable
 from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
+from holdfast.server.pages.caches import near_of
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import back_to, query_of, render_page
 
@@ -102,7 +103,7 @@ def purge(request: Request, dataset: int) -> Response:
 
 
 def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str | None = None) -> Response:
-    full_path = hold.full_path(dataset)
+    full_path, key = hold.full_path(dataset), _key(hold, dataset)
     stored = any(one.state in {"present", "suspect"} for one in dataset.replicas)
     trouble = _trouble(hold, dataset)
     preview, trouble = _preview(hold, dataset) if full_path and stored and trouble is None else (None, trouble)
@@ -114,7 +115,9 @@ def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str |
         "content": content,
         "may_run": True,
         "full_path": full_path,
-        "no_path": _no_path(hold, dataset),
+        "no_path": _no_path(hold, dataset, key),
+        "key": key,
+        "near": near_of(hold, dataset),
         "away": trouble,
         "name_problem": name_problem,
         "origin": _ORIGINS.get(dataset.origin, dataset.origin),
@@ -171,7 +174,8 @@ def _trouble(hold: Hold, dataset: Dataset) -> str | None:
     return None if why is None else words.sentence(f"It cannot be read now: {why}")
 
 
-def _no_path(hold: Hold, dataset: Dataset) -> str:
+def _no_path(hold: Hold, dataset: Dataset, key: str | None) -> str:
+    """What stands where there is no full path; the key stands behind it."""
     if dataset.state == "purged":
         return "It was purged: there are no bytes any more."
     if dataset.state == "new":
@@ -179,4 +183,15 @@ def _no_path(hold: Hold, dataset: Dataset) -> str:
     pool = None if dataset.object_store_id is None else hold.poolset.get(dataset.object_store_id)
     if pool is None:
         return f"Not known while the pool {dataset.object_store_id} is not in the configuration."
-    return f"The pool {pool.object_store_id} ({pool.facts.type}) keeps it without a local file."
+    if key is None:
+        return f"The pool {pool.object_store_id} ({pool.facts.type}) keeps it without a local file."
+    where = pool.facts.location or f"pool {pool.object_store_id}"
+    return f"It has no local file. It lies in {where}, under the key"
+
+
+def _key(hold: Hold, dataset: Dataset) -> str | None:
+    """The key of its bytes in its pool; None where it has none, or the pool is not in the configuration."""
+    if dataset.object_store_id is None or hold.poolset.get(dataset.object_store_id) is None:
+        return None
+    stored = (one for one in dataset.replicas if one.state not in {"gone", "retiring", "writing"})
+    return next((str(one.key) for one in stored if one.object_store_id == dataset.object_store_id), None)

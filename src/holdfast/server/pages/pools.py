@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from holdfast.hold.hold import Hold
 from holdfast.placement.policy import Branch, Leaf, Node
 from holdfast.server.context import hold_of, require_admin, require_user
 from holdfast.server.pages import words
+from holdfast.server.pages.caches import Folder, folders_of, health_detail
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import (
     back_to,
@@ -26,6 +28,7 @@ from holdfast.server.pages.rendering import (
     tagged,
     wants_fragment,
 )
+from holdfast.stores.caching import Health
 
 STATES = [
     ("active", "Active"),
@@ -80,6 +83,9 @@ class Card:
     location: str | None
     badges: tuple[str, ...]
     configured: bool
+    health: Health | None
+    health_detail: str
+    caches: tuple[Folder, ...] | None
 
 
 @router.get("/pools")
@@ -87,7 +93,8 @@ def show_pools(request: Request, asked: Annotated[str, Query(alias="size", max_l
     """All pools; for htmx, the cards alone."""
     user, hold = require_user(request), hold_of(request)
     places = _places(hold.poolset.tree)
-    cards = [card_of(info, places.get(info.object_store_id, "")) for info in hold.pools()]
+    infos = hold.pools()
+    cards = [card_of(info, places.get(info.object_store_id, ""), infos) for info in infos]
     values: dict[str, Any] = {"pools": cards, "pool_states": STATES}
     if wants_fragment(request):
         return render_fragment(request, "pools/_cards.html", values)
@@ -126,7 +133,7 @@ def set_state(
     return back_to(request, "/pools", f"{words.printable(name)} is {known} now: it {_MEANINGS[known]}.", undo=undo)
 
 
-def card_of(info: PoolInfo, place: str) -> Card:
+def card_of(info: PoolInfo, place: str, infos: Sequence[PoolInfo] = ()) -> Card:
     """A pool's numbers as a bar and a legend that say the same."""
     capacity, free = info.capacity_bytes, info.free_bytes
     if capacity is not None and free is not None:
@@ -157,6 +164,9 @@ def card_of(info: PoolInfo, place: str) -> Card:
         location=info.location,
         badges=tuple(message or kind.replace("_", " ") for kind, message in info.badges),
         configured=info.configured,
+        health=info.health,
+        health_detail="" if info.health is None else health_detail(info.health),
+        caches=folders_of(info, infos),
     )
 
 
