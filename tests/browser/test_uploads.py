@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import re
@@ -303,6 +304,38 @@ def test_what_repeating_cannot_mend_is_not_repeated_for_ever(page: Page, tmp_pat
     page.wait_for_timeout(1500)
     assert seen == ["POST"] * asked
     expect(page.get_by_role("button", name=f"Go on: refused-{status}.bin")).to_be_visible()
+
+
+def test_who_listens_hears_how_many_were_refused(page: Page, lab: Laboratory, tmp_path: Path):
+    def refuse_one(route: Route) -> None:
+        named = base64.b64decode(route.request.headers["upload-metadata"].split()[1]).decode()
+        if named == "heard-2.bin":
+            route.fulfill(status=507, body='{"detail": "it is full"}', content_type="application/problem+json")
+        else:
+            route.continue_()
+
+    page.route("**/api/uploads", refuse_one)
+    upload(page, *(a_file(tmp_path, f"heard-{number}.bin", 2000) for number in range(6)))
+    expect(page.locator("#live")).to_contain_text("5 of 6 uploads are stored, 1 is not")
+    expect(page.locator(".up.bad .why")).to_have_text("it is full")
+
+
+def test_another_page_begins_at_its_top_while_an_upload_runs(page: Page, lab: Laboratory, tmp_path: Path):
+    for number in range(30):
+        lab.put(f"long-list-{number}.txt", b"x")
+    page.reload()
+    _slow_down(page)
+    upload(page, a_file(tmp_path, "scrolled.bin", 48 * 2**20))
+    expect(page.locator(".up")).to_be_visible()
+    page.evaluate("scrollTo(0, 500)")
+    page.get_by_role("link", name="Pools", exact=True).click()
+    title = page.get_by_role("heading", name="Pools", level=1)
+    expect(title).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+    header, shown = page.locator(".top").bounding_box(), title.bounding_box()
+    assert header
+    assert shown
+    assert shown["y"] >= header["y"] + header["height"]
 
 
 def test_no_room_is_said_in_words(page: Page, lab: Laboratory):

@@ -170,8 +170,8 @@
       pages.postMessage({ gone: upload.url });
       upload.state = "done";
       upload.dataset = upload.done?.getResponseHeader("Holdfast-Dataset");
-      if (uploads.length < 4) say(upload.name + " is stored");
-      else if (!active()) say("All uploads are stored");
+      stored++;
+      tell(upload.name + " is stored");
       refresh();
     } catch (error) {
       delete upload.compared;
@@ -180,7 +180,7 @@
       else if (error instanceof Refused || (error.status === 500 && upload.tries > 2) || !(await readable(upload))) {
         upload.state = "failed";
         upload.why = error instanceof Refused ? error.message : error.status === 500 ? error.why : "The file can no longer be read here. Was it moved or changed? Choose it again.";
-        say(upload.name + ": " + upload.why);
+        tell(upload.name + ": " + upload.why);
       } else {
         upload.state = "waiting";
         upload.again = Date.now() + 1000 * WAITS[Math.min(upload.tries++, WAITS.length - 1)];
@@ -190,6 +190,14 @@
     }
     draw();
     pump();
+  }
+  // Of a few each is told; at the end of many, how many were stored and how many were not.
+  let stored = 0, begun = 0;
+  function tell(text) {
+    const refused = uploads.filter((upload) => upload.state === "failed").length;
+    if (active() || stored + refused < 2) return begun < 4 && say(text);
+    if (refused) say(stored + " of " + (stored + refused) + " uploads are stored, " + refused + (refused === 1 ? " is" : " are") + " not. " + text);
+    else say(begun < 4 ? text : "All " + stored + " uploads are stored");
   }
   // The file only looks like the one that was begun: that one stays as it is, for whoever finds its file again.
   function anew(upload) {
@@ -213,6 +221,8 @@
 
   function add(files) {
     const before = uploads.length;
+    if (!active()) stored = begun = 0;
+    begun += files.length;
     for (const file of files) {
       const key = mark(file), known = uploads.find((upload) => upload.mark === key && ["asleep", "failed"].includes(upload.state));
       const upload = known ?? { mark: key, name: file.name, size: file.size, sent: 0 };
@@ -378,8 +388,8 @@
     window.htmx?.process(one("#main"));
     wire();
     draw();
+    one("#main").focus({ preventScroll: true });
     scrollTo(0, 0);
-    one("#main").focus();
   }
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
