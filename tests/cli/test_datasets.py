@@ -376,3 +376,15 @@ def test_put_for_an_owner_without_an_account_warns_where_there_are_accounts(lab:
     answer = lab.call("put", file, "--user", "alcie@example.org")
     assert (answer.code, answer.out.split(":")[0]) == (0, "stored dataset 3 in newdata")
     assert "no account has the address alcie@example.org" in answer.err
+
+
+def test_a_purge_that_waits_for_its_pool_says_so(lab: Lab):
+    lab.put("reads.fastq")
+    lab.call("pool", "set", "newdata", "--state", "read-only")
+    answer = lab.call("rm", "1", "--purge")
+    assert answer.code == 0
+    assert answer.err == (
+        "dataset 1: Its bytes are still there: those in newdata wait until pool newdata is active again. "
+        "A reap takes them away then.\n"
+    )
+    assert list(lab.stored()) == ["data2/000/dataset_1.dat"]

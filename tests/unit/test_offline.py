@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.told import run
+from tests.unit.told import open_at, run
 
 from holdfast.config.build import open_hold
 from holdfast.config.read import read_document
 from holdfast.errors import Unavailable
 from holdfast.hold import Hold
+from holdfast.hold.waiting import why_bytes_wait
 
 DOCUMENT = """\
 placement: hierarchical
@@ -82,3 +83,20 @@ def test_many_at_once_come_to_the_same_end(hold: Hold, tmp_path: Path, concurren
     for dataset in made:
         hold.remove(dataset.id, purge=True)
     assert not list((tmp_path / "a").rglob("*.dat"))
+
+
+def test_what_is_purged_in_a_pool_that_takes_nothing_away_says_what_it_waits_for(tmp_path: Path):
+    with open_at(tmp_path, "a", "b") as hold:
+        one, two = hold.put(b"x", name="x", pool="a"), hold.put(b"y", name="y", pool="b")
+        hold.set_pool_state("a", "read-only")
+        said = why_bytes_wait(hold.catalog, hold.remove(one.id, purge=True))
+        assert said == (
+            "Its bytes are still there: those in a wait until pool a is active again. A reap takes them away then."
+        )
+        assert (tmp_path / "a/000/dataset_1.dat").exists()
+        assert why_bytes_wait(hold.catalog, hold.remove(two.id, purge=True)) is None
+        assert not (tmp_path / "b/000/dataset_2.dat").exists()
+        hold.set_pool_state("a", "active")
+        hold.remove(one.id, purge=True)
+        assert why_bytes_wait(hold.catalog, hold.find(one.id)) is None
+        assert not (tmp_path / "a/000/dataset_1.dat").exists()

@@ -39,7 +39,7 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
         how = ""
         if recognition.carried(name) is not None:
             how = (
-                ". If it is the right one (this catalog was restored from a backup, or the other one is gone for good), "
+                ". If it is the right one (this catalog was restored from a backup, or the other is gone for good), "
                 f"take it over: holdfast pool set {name} --state active; the other catalog does not recognise it then"
             )
         return PoolCheck(name, "warning" if readable else "error", f"{error}{how}")

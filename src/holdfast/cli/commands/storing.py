@@ -123,6 +123,8 @@ def rm(
     `holdfast restore` brings one back that was not purged. With --json: the dataset; an array where several
     were given.
     """
+    from holdfast.hold.waiting import why_bytes_wait
+
     with call.hold() as hold:
         ids = [hold.find(dataset).id for dataset in datasets]  # one that is not there stops it before it begins
         purged_before = {dataset_id for dataset_id in ids if hold.find(dataset_id).state == "purged"}
@@ -131,6 +133,10 @@ def rm(
         shapes = [hold.to_json(dataset) for dataset in removed]
         lines = [_line(each, "purged before:" if each.id in purged_before else verb) for each in removed]
         call.answer(shapes[0] if len(datasets) == 1 else shapes, *lines)
+        for each in removed:
+            waits = why_bytes_wait(hold.catalog, each)
+            if waits is not None:
+                call.remark(f"dataset {each.id}: {waits}")
 
 
 @command(example="holdfast restore 24")

@@ -14,6 +14,7 @@ from holdfast.catalog.base import Dataset
 from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import why_unavailable
+from holdfast.hold.waiting import why_bytes_wait
 from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
@@ -97,8 +98,9 @@ def purge(request: Request, dataset: int) -> Response:
     user, hold = require_user(request), hold_of(request)
     gone = hold.remove(dataset_for(hold, user, str(dataset)).id, purge=True, actor=user.email)
     text = f"{words.printable(gone.name)} is purged."
-    if any(replica.state == "retiring" for replica in gone.replicas):
-        text += " Something still reads it; a reap takes its bytes away when that has ended."
+    waits = why_bytes_wait(hold.catalog, gone)
+    if waits is not None:
+        text += f" {waits}"
     return back_to(request, f"/datasets/{gone.id}", text)
 
 
@@ -120,6 +122,7 @@ def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str |
         "near": near_of(hold, dataset),
         "away": trouble,
         "name_problem": name_problem,
+        "bytes_wait": why_bytes_wait(hold.catalog, dataset) if dataset.state == "purged" else None,
         "origin": _ORIGINS.get(dataset.origin, dataset.origin),
         "preview": preview,
         "extra_files": [
