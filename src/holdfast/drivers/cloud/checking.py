@@ -54,7 +54,7 @@ class Checking:
         try:
             _, part = fetch(self._clients, key, 2, 10, None)
         except RangeIgnored:
-            here.ranges = False
+            here.ranges_were_ignored()
             part = content[2:10]
         with self._clients.asking(key, "probe"):
             whole = bytes(here.obstore.get(here.store, key).bytes())

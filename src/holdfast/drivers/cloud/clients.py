@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READ_THREADS_MAX = 16  # for all readers of one pool in one process
 PAUSE_ASKED_EVERY_S = 1.0
+RANGES_AGAIN_S = 300.0
 
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ class ProcessClients:
     """One process's obstore, its client, its connection for other requests, its reading threads; and what it learned.
 
     `proved_s`: when the bucket last showed its mark (monotonic). `wrong`: why it is not to be believed. `conditions`:
-    whether it obeys If-None-Match. `md5_tags`: whether its ETags are MD5s. `ranges`: whether it obeys ranges.
+    whether it obeys If-None-Match. `md5_tags`: whether its ETags are MD5s. `ranges_ignored_s`:
+    when it answered a range with the whole (monotonic).
     """
 
     def __init__(self, clients: Clients) -> None:
@@ -87,7 +89,7 @@ class ProcessClients:
         self.wrong: StoreError | None = None
         self.conditions: bool | None = None
         self.md5_tags = True
-        self.ranges = True
+        self.ranges_ignored_s: float | None = None
         self._pause_asked_s: float | None = None
         self._making = threading.Lock()
         self._store: Any = None
@@ -113,6 +115,16 @@ class ProcessClients:
         from holdfast.drivers.cloud.requests import Requests
 
         return Requests(self._clients.settings, self._clients.credentials, self._clients.clock)
+
+    @property
+    def ranges(self) -> bool:
+        """Whether ranges are asked for: not for some minutes after one was ignored."""
+        ignored_s = self.ranges_ignored_s
+        return ignored_s is None or self._clients.clock.monotonic_s() - ignored_s > RANGES_AGAIN_S
+
+    def ranges_were_ignored(self) -> None:
+        """It answered a range with the whole."""
+        self.ranges_ignored_s = self._clients.clock.monotonic_s()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run it on a reading thread; here and now where those have been given back."""

@@ -230,7 +230,7 @@ class CloudDriver(Driver):
         if self.settings.service == "azure" and azure.can_sign(self.settings):
             with self._clients.asking("", "prepare"):
                 azure.make_container(self.settings, self._clock.now_us())
-        if self.settings.service != "s3" or here.requests.signer() is None:
+        if self.settings.service != "s3" or self._clients.credentials.web_identity:
             return
         with self._clients.asking("", "prepare"):
             if not here.requests.bucket_is_there():

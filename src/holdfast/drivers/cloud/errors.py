@@ -104,16 +104,26 @@ def read_answer(error: BaseException) -> Answer:
         return Answer(status=int(status[1] or status[2]), code=word, found=found)
     if found:
         return Answer(status=409, code=word, found=True)
-    if "StartTooLarge" in text:  # Azure's side of it, which obstore finds out itself
-        return Answer(status=416)
-    if "NotPartial" in text or "UnexpectedRange" in text:
-        return Answer(trouble="ranges")
-    if "BareRedirect" in text or "Received redirect without LOCATION" in text:
-        return Answer(trouble="region")
+    for word_in_it, answer in _TOLD_BY_OBSTORE.items():
+        if word_in_it in text:
+            return answer
     if type(error).__name__ == "InvalidPathError":
         return Answer(trouble="name")
-    if isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError":
+    if isinstance(error, FileNotFoundError):
         return Answer(status=404, code=word)
+    return _on_the_way(text)
+
+
+_TOLD_BY_OBSTORE = {
+    "StartTooLarge": Answer(status=416),  # Azure's side of it, which obstore finds out itself
+    "NotPartial": Answer(trouble="ranges"),
+    "UnexpectedRange": Answer(trouble="lost", detail="it sent another range than was asked for"),
+    "BareRedirect": Answer(trouble="region"),
+}
+
+
+def _on_the_way(text: str) -> Answer:
+    """There was no answer, or only a part of one."""
     kind = _KIND.search(text)
     if kind is not None and kind[1] == "Connect":
         return Answer(trouble="refused", detail=_why_refused(text))

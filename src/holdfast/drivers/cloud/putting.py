@@ -22,13 +22,13 @@ from blake3 import blake3
 from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
 from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import Answer, read_answer
+from holdfast.drivers.cloud.handoff import Handoff
 from holdfast.drivers.cloud.listing import head, quoted, unquoted
 from holdfast.drivers.cloud.mark import Mark
 from holdfast.drivers.cloud.source import Source
 from holdfast.errors import (
     AlreadyExists,
     Corrupt,
-    HoldfastError,
     NotFound,
     OutcomeUnknown,
     PreconditionFailed,
@@ -101,7 +101,7 @@ class Putting:
         mode: Any = None
         if options.if_version is not None:
             mode = {"e_tag": quoted(options.if_version)}
-        elif options.if_absent:
+        elif options.if_absent and here.conditions is not False:
             mode = "create"
         try:
             result = here.obstore.put(
@@ -134,41 +134,43 @@ class Putting:
         part_bytes = settings.part_bytes_for(size_bytes)
         if options.if_absent:
             self._refuse_taken(key)
-        told: list[Sent] = []
-
-        def at_end() -> None:
-            sent = Sent(source.size_bytes, source.finish(), None)
-            told.append(sent)
-            self._tell_staged(key, sent, options)
-            if options.if_absent:
-                self._refuse_taken(key)
-            if options.if_version is not None:
-                self._require_version(key, options.if_version)
-
-        try:
-            here.obstore.put(
-                here.store,
-                key,
-                source.rest(begin or source.read(part_bytes), at_end),
+        upload = Handoff(
+            lambda blocks: here.obstore.put(
+                here.store, key, blocks,
                 use_multipart=True,
                 chunk_size=part_bytes,
                 max_concurrency=settings.parts_at_once_for(part_bytes),
                 attributes=self._attributes(),
             )
-        except BaseException as error:
-            if source.failure is not None:
-                raise source.failure from source.failure.__cause__
-            if not isinstance(error, Exception) or isinstance(error, HoldfastError):
-                raise
+        )  # fmt: skip
+        sent = None
+        try:
+            if all(upload.give(block) for block in source.blocks(begin)):
+                sent = Sent(source.size_bytes, source.finish(), None)
+                self._last_look(key, sent, options)
+        except BaseException:
+            upload.break_off()
+            raise
+        try:
+            upload.finish()
+        except Exception as error:  # noqa: BLE001 - see `_single`
             answer = read_answer(error)
-            if answer.may_have_landed and told:
-                return self._look(key, told[0], options, answer)
+            if answer.may_have_landed and sent is not None:
+                return self._look(key, sent, options, answer)
             self._fail(answer, key, options)
-        [sent] = told
+        assert sent is not None, "an upload that is complete took all blocks"
         found = self._found(key, sent)
         if found.size_bytes != sent.size_bytes:
             raise self._damaged(key, f"{sent.size_bytes} bytes were sent, {found.size_bytes} are there", options)
         return self._stat(key, sent, found.version)
+
+    def _last_look(self, key: Key, sent: Sent, options: PutOptions) -> None:
+        """All was read, and nothing is visible: what must still be true, as near to the end as can be."""
+        self._tell_staged(key, sent, options)
+        if options.if_absent:
+            self._refuse_taken(key)
+        if options.if_version is not None:
+            self._require_version(key, options.if_version)
 
     def _found(self, key: Key, sent: Sent) -> BlobStat:
         """What lies there after an upload that was said to be complete."""

@@ -53,7 +53,7 @@ class Reading:
         except NoSuchRange:
             return self._nothing(key, wanted)
         except RangeIgnored:
-            self._clients.here().ranges = False
+            self._clients.here().ranges_were_ignored()
             return self._streamed(key, wanted)
         except NotFound:
             raise self._mark.absent(key, "open") from None
@@ -71,10 +71,14 @@ class Reading:
         return Reader(_as_stream(_Parts(self._clients, stat, Part(start, b""), end)), stat)
 
     def _streamed(self, key: Key, wanted: ByteRange) -> Reader:
+        """The whole, of which only the range is used. Its size is compared: such a server is not trusted twice."""
         try:
+            known = head(self._clients, key, "open")
             stream = _Stream(self._clients, key)
         except NotFound:
             raise self._mark.absent(key, "open") from None
+        if stream.stat.size_bytes != known.size_bytes:
+            raise cut_off(self._clients, key, known.size_bytes, stream.stat.size_bytes)
         start, stop = wanted.within(stream.stat.size_bytes)
         stream.confine(start, stop)
         return Reader(_as_stream(stream), stream.stat)

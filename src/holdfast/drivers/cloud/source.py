@@ -15,16 +15,13 @@ from holdfast.errors import Corrupt, Denied, NotFound, PreconditionFailed, Store
 class Source:
     """One pass over a body. Close it.
 
-    What is wrong with the source is an error without a store: no other pool would help. `failure` is what was raised
-    while it was read, so that whoever reads through others can tell it from their errors.
+    What is wrong with the source is an error without a store: no other pool would help.
     """
 
     def __init__(self, body: Body, digest: str | None, on_progress: Callable[[int], None] | None) -> None:
         self._body, self._wanted, self._on_progress = body, digest, on_progress
         self._hash = blake3()
-        self._told = -1
         self.size_bytes = 0
-        self.failure: BaseException | None = None
         try:
             self._stream: BinaryIO = body.open()
         except OSError as error:
@@ -40,19 +37,11 @@ class Source:
             left -= len(block)
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
-    def rest(self, head: bytes, at_end: Callable[[], None]) -> Iterator[bytes]:
-        """`head` and all that follows it; `at_end` is called when the last byte was read and before that is told."""
-        try:
-            yield head
-            while block := self._block(BLOCK_BYTES):
-                yield block
-            self.finish()
-            at_end()
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.failure = error
-            raise
+    def blocks(self, begin: bytes) -> Iterator[bytes]:
+        """`begin`, which was read already, and all that follows it."""
+        yield begin
+        while block := self._block(BLOCK_BYTES):
+            yield block
 
     def finish(self) -> str:
         """All was read: the checksum. Raises if it was not what was announced, or changed meanwhile."""
