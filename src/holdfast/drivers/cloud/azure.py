@@ -11,12 +11,16 @@ import binascii
 import hmac
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from holdfast.drivers.cloud.errors import Answer, RequestFailed
-from holdfast.drivers.cloud.requests import Listed, answer_of, parsed
+from holdfast.drivers.cloud.requests import PAGE_MAX, Listed, answer_of, parsed, sending
 from holdfast.drivers.cloud.settings import CloudSettings
 from holdfast.drivers.cloud.signing import canonical_query, disposition, encoded_path
+
+if TYPE_CHECKING:
+    import httpx
 
 _VERSION = "2022-11-02"
 _START_BEFORE_S = 300  # clocks differ
@@ -44,18 +48,18 @@ def blob_url(
 
 
 def page(
-    settings: CloudSettings, prefix: str, marker: str, now_us: int, limit: int
+    http: httpx.Client, settings: CloudSettings, prefix: str, marker: str, now_us: int
 ) -> tuple[list[Listed], str]:
     """The next names in the order of their bytes, and where to go on; empty at the end."""
     resource = f"/blob/{settings.account_name}/{settings.bucket}"
     start, end = _time(now_us, -_START_BEFORE_S), _time(now_us, _ASKING_S)
     signed = ["l", start, end, resource, "", "", "", _VERSION, "c", "", "", "", "", "", "", ""]
     query = {
-        "restype": "container", "comp": "list", "maxresults": str(limit), "sp": "l", "st": start, "se": end,
+        "restype": "container", "comp": "list", "maxresults": str(PAGE_MAX), "sp": "l", "st": start, "se": end,
         "sv": _VERSION, "sr": "c", "sig": _signature(settings, signed),
     }  # fmt: skip
     query |= {name: value for name, value in (("prefix", prefix), ("marker", marker)) if value}
-    found = parsed(_ask(settings, "GET", query), "Blob")
+    found = parsed(_ask(http, settings, "GET", query), "Blob")
     lines = [
         Listed(
             line.get("Name", ""),
@@ -68,7 +72,7 @@ def page(
     return lines, found.top.get("NextMarker", "")
 
 
-def make_container(settings: CloudSettings, now_us: int) -> None:
+def make_container(http: httpx.Client, settings: CloudSettings, now_us: int) -> None:
     """Make it; one that is there already is left as it is."""
     start, end = _time(now_us, -_START_BEFORE_S), _time(now_us, _ASKING_S)
     signed = [str(settings.account_name), "c", "b", "c", start, end, "", "", _VERSION, "", ""]
@@ -77,23 +81,16 @@ def make_container(settings: CloudSettings, now_us: int) -> None:
         "sig": _signature(settings, signed),
     }  # fmt: skip
     try:
-        _ask(settings, "PUT", query)
+        _ask(http, settings, "PUT", query)
     except RequestFailed as failed:
         if failed.answer.status != 409:
             raise
 
 
-def _ask(settings: CloudSettings, method: str, query: dict[str, str]) -> bytes:
-    import httpx
-
+def _ask(http: httpx.Client, settings: CloudSettings, method: str, query: dict[str, str]) -> bytes:
     url = f"{_base(settings)}/{quote(settings.bucket)}?{canonical_query(query)}"
-    timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
-    try:
-        answer = httpx.request(method, url, timeout=timeout, verify=settings.validate_certs)
-    except httpx.ConnectError:
-        raise RequestFailed(Answer(trouble="refused", detail="no connection could be made")) from None
-    except httpx.HTTPError as error:
-        raise RequestFailed(Answer(trouble="lost", detail=type(error).__name__)) from None
+    with sending():
+        answer = http.request(method, url)
     if answer.status_code >= 300:
         raise RequestFailed(answer_of(answer))
     return answer.content

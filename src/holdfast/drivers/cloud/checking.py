@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import read_answer
 from holdfast.drivers.cloud.mark import Mark
-from holdfast.drivers.cloud.reading import RangeIgnored, fetch
+from holdfast.drivers.cloud.ranges import RangeIgnored, fetch
 from holdfast.errors import AlreadyExists, Corrupt, PreconditionFailed
 from holdfast.keys import RESERVED_PREFIX, Key
 from holdfast.seams import Entropy

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -23,6 +24,8 @@ from holdfast.errors import HoldfastError, StoreError
 from holdfast.seams import Clock
 
 if TYPE_CHECKING:
+    import httpx
+
     from holdfast.drivers.cloud.requests import Requests
 
 READ_THREADS_MAX = 16  # for all readers of one pool in one process
@@ -110,11 +113,22 @@ class ProcessClients:
         return self._store
 
     @cached_property
+    def http(self) -> httpx.Client:
+        """Connections for requests of our own. They are closed also when nobody knows them any more."""
+        import httpx
+
+        settings = self._clients.settings
+        timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
+        client = httpx.Client(timeout=timeout, verify=settings.validate_certs)
+        weakref.finalize(self, client.close)
+        return client
+
+    @cached_property
     def requests(self) -> Requests:
         """For what obstore does not know (S3 only)."""
         from holdfast.drivers.cloud.requests import Requests
 
-        return Requests(self._clients.settings, self._clients.credentials, self._clients.clock)
+        return Requests(self._clients.settings, self._clients.credentials, self._clients.clock, self.http)
 
     @property
     def ranges(self) -> bool:
@@ -160,9 +174,10 @@ class ProcessClients:
             self._store = None
         if threads is not None:
             threads.shutdown(wait=False)
-        requests = self.__dict__.pop("requests", None)
-        if requests is not None:
-            requests.close()
+        self.__dict__.pop("requests", None)
+        http = self.__dict__.pop("http", None)
+        if http is not None:
+            http.close()
 
 
 def _make_store(obstore: Any, settings: CloudSettings, credentials: CredentialChain) -> Any:

@@ -229,7 +229,7 @@ class CloudDriver(Driver):
         here = self._clients.here()
         if self.settings.service == "azure" and azure.can_sign(self.settings):
             with self._clients.asking("", "prepare"):
-                azure.make_container(self.settings, self._clock.now_us())
+                azure.make_container(here.http, self.settings, self._clock.now_us())
         if self.settings.service != "s3" or self._clients.credentials.web_identity:
             return
         with self._clients.asking("", "prepare"):

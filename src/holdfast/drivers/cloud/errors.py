@@ -126,17 +126,18 @@ def _on_the_way(text: str) -> Answer:
     """There was no answer, or only a part of one."""
     kind = _KIND.search(text)
     if kind is not None and kind[1] == "Connect":
-        return Answer(trouble="refused", detail=_why_refused(text))
+        return Answer(trouble="refused", detail=why_refused(text))
     if kind is not None and kind[1] == "Timeout":
         connecting = "Connect," in text
         return Answer(trouble="refused" if connecting else "lost", detail="it did not answer in time")
     return Answer(trouble="lost", detail="the connection broke, or the answer was cut off")
 
 
-def _why_refused(text: str) -> str:
-    if "dns error" in text:
+def why_refused(text: str) -> str:
+    """Why nobody was reached, from what the network's error says."""
+    if "dns error" in text or "[Errno -" in text:
         return "its name is not known; look at the host, and at the machine's name server"
-    if "ConnectionRefused" in text:
+    if "ConnectionRefused" in text or "[Errno 111]" in text:
         return "it refused the connection; does the server run, and is the port right?"
     if "certificate" in text.lower() or "tls" in text.lower():
         return "its certificate was not accepted; is it https, and does the certificate name this host?"

@@ -88,10 +88,10 @@ def _s3_pages(clients: Clients, prefix: str, after: str) -> Iterator[list[Listed
 
 def _azure_pages(clients: Clients, prefix: str) -> Iterator[list[Listed]]:
     """Azure cannot begin behind a name: what comes before is passed over by who asked."""
-    marker, more = "", True
+    http, marker, more = clients.here().http, "", True
     while more:
         with clients.asking(prefix, "list"):
-            lines, marker = azure.page(clients.settings, prefix, marker, clients.clock.now_us(), PAGE_MAX)
+            lines, marker = azure.page(http, clients.settings, prefix, marker, clients.clock.now_us())
         yield lines
         more = bool(marker)
 

@@ -6,8 +6,8 @@ Signed by us, sent with httpx. Listing is here because obstore's stops at the fi
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -17,7 +17,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from holdfast.drivers.cloud.credentials import CredentialChain
-from holdfast.drivers.cloud.errors import Answer, RequestFailed
+from holdfast.drivers.cloud.errors import Answer, RequestFailed, why_refused
 from holdfast.drivers.cloud.settings import DEFAULT_REGION, CloudSettings
 from holdfast.drivers.cloud.signing import Signer, canonical_query, encoded_path
 from holdfast.seams import Clock
@@ -53,17 +53,10 @@ class Upload:
 class Requests:
     """Requests to one bucket. Safe from many threads."""
 
-    def __init__(self, settings: CloudSettings, credentials: CredentialChain, clock: Clock) -> None:
-        import httpx
-
-        self._settings, self._credentials, self._clock = settings, credentials, clock
-        timeout = httpx.Timeout(settings.read_timeout_s, connect=settings.connect_timeout_s)
-        self._http = httpx.Client(timeout=timeout, verify=settings.validate_certs)
-        self._closing = weakref.finalize(self, self._http.close)
-
-    def close(self) -> None:
-        """Close the connections. Also when nobody knows them any more."""
-        self._closing()
+    def __init__(
+        self, settings: CloudSettings, credentials: CredentialChain, clock: Clock, http: httpx.Client
+    ) -> None:
+        self._settings, self._credentials, self._clock, self._http = settings, credentials, clock, http
 
     def url(self, key: str = "") -> str:
         """The address of the bucket, or of a blob in it."""
@@ -183,15 +176,26 @@ class Requests:
         headers = signer.signed_headers(method, url, query or {}, {}, content)
         address = f"{url}?{canonical_query(query)}" if query else url
         raw = httpx.URL(address).copy_with(raw_path=_target(address))
-        try:
-            timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
+        with sending():
             return self._http.request(method, raw, headers=headers, content=content, timeout=timeout)
-        except httpx.ConnectTimeout:
-            raise RequestFailed(Answer(trouble="refused", detail="it did not answer in time")) from None
-        except httpx.ConnectError as error:
-            raise RequestFailed(Answer(trouble="refused", detail=f"no connection could be made: {error}")) from None
-        except httpx.HTTPError as error:
-            raise RequestFailed(Answer(trouble="lost", detail=type(error).__name__)) from None
+
+
+@contextlib.contextmanager
+def sending() -> Iterator[None]:
+    """What goes wrong on the way becomes a `RequestFailed`."""
+    import httpx
+
+    try:
+        yield
+    except httpx.ConnectTimeout:
+        raise RequestFailed(Answer(trouble="refused", detail="it did not answer in time")) from None
+    except httpx.ConnectError as error:
+        raise RequestFailed(Answer(trouble="refused", detail=why_refused(str(error)))) from None
+    except httpx.TimeoutException:
+        raise RequestFailed(Answer(trouble="lost", detail="it did not answer in time")) from None
+    except httpx.HTTPError:
+        raise RequestFailed(Answer(trouble="lost", detail="the connection broke, or the answer was cut off")) from None
 
 
 def _target(address: str) -> bytes:
