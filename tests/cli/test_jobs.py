@@ -141,3 +141,45 @@ def test_a_job_that_is_none_is_answered_with_where_to_look(lab: Lab):
         assert (answer.code, answer.err) == (3, "holdfast: there is no operation 99; `holdfast ops` lists them\n")
     assert "`holdfast jobs` lists them" in lab.call("job", "show", "that one").err
     assert "`holdfast ops` lists them" in lab.call("op", "show", "that one").err
+
+
+AWAY_AND_CLOSED = [
+    # what is done to the pools, then the options of the job, its exit code, words on stderr
+    ("away newdata", ["--input", "1"], 6, "Unavailable for the moment"),
+    ("away newdata", ["--pool", "newdata", "--output", "made"], 6, "newdata"),
+    ("away olddata", ["--pool", "newdata", "--input", "1"], 0, ""),
+    ("offline newdata", ["--pool", "newdata", "--output", "made"], 6, "it is offline"),
+    ("read-only newdata", ["--pool", "newdata", "--output", "made"], 7, "it is read-only"),
+    ("read-only olddata", ["--pool", "newdata", "--output", "made"], 0, ""),
+    ("draining newdata", ["--pool", "newdata", "--output", "made"], 7, "it is being drained"),
+]
+
+
+@pytest.mark.parametrize(("harm", "options", "code", "said"), AWAY_AND_CLOSED)
+def test_run_ends_with_the_code_of_what_kept_it_from_running(lab: Lab, harm: str, options: list[str], code: int, said):
+    lab.put("reads.fastq")
+    how, pool = harm.split()
+    if how == "away":
+        folder = lab.home / {"newdata": "data2", "olddata": "data"}[pool]
+        folder.rename(lab.home / "unmounted")
+        folder.mkdir()
+    else:
+        assert lab.call("pool", "set", pool, "--state", how).code == 0
+    made = "{output:made}" if "made" in options else "made"
+    answer = lab.call("run", *options, "--", "touch", made)
+    assert answer.code == code, answer.err
+    assert said in answer.err
+    assert lab.call("job", "show", "1").code == 0
+
+
+def test_outputs_that_cannot_be_stored_end_the_command_that_waits(lab: Lab):
+    lab.put("reads.fastq")
+    command = f"echo made > {{output:made}}; mv {lab.home}/data2 {lab.home}/unmounted; mkdir {lab.home}/data2"
+    answer = lab.call("run", "--pool", "newdata", "--output", "made", "--", "sh", "-c", command)
+    assert answer.code == 6, answer.err
+    assert "failed: Unavailable for the moment: " in answer.err
+
+
+def test_a_command_that_writes_titles_of_errors_ends_with_its_own_code(lab: Lab):
+    answer = lab.call("run", "--", "sh", "-c", "echo 'Not allowed: me' >&2; exit 9")
+    assert answer.code == 9

@@ -24,9 +24,9 @@ from holdfast.catalog.events import EventLedger
 from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.ids import IdLedger
 from holdfast.catalog.pools import PoolLedger
-from holdfast.errors import Conflict, NoSpace, StoreError, Unavailable
+from holdfast.errors import Conflict, Denied, NoSpace, StoreError, Unavailable
 from holdfast.keys import Key
-from holdfast.placement.policy import Choice, Request, RoundCounts, RoundStep, no_rounds
+from holdfast.placement.policy import OFFLINE_WORDS, Choice, Request, RoundCounts, RoundStep, no_rounds
 from holdfast.seams import Clock, Entropy
 
 _DATASET, _REPLICA, _RESERVATION = schema.dataset, schema.replica, schema.reservation
@@ -389,10 +389,17 @@ class _Rounds:
 
 
 def no_pool(request: Request, choices: Sequence[Choice]) -> StoreError:
-    """Why no pool could take it, pool by pool: `Unavailable` if one that cannot be reached might, else `NoSpace`."""
+    """Why no pool could take it, pool by pool: `Unavailable` if one that cannot be reached might, else `NoSpace`. One
+    pool that was asked for answers for itself: `Denied` if it takes nothing new."""
     reasons = "; ".join(f"{choice.object_store_id}: {choice.reason}" for choice in choices) or "there are no pools"
     message = f"no pool can take {request.size_bytes} bytes: {reasons}"
-    if any(choice.code == "unreachable" for choice in choices):
+    own = next((choice for choice in choices if choice.object_store_id == request.pool), None)
+    if own is not None:
+        if own.code == "state" and OFFLINE_WORDS not in own.reason:
+            return Denied(message, store=own.object_store_id, operation="put")
+        if own.code in ("state", "unreachable"):
+            return Unavailable(message, store=own.object_store_id, operation="put")
+    elif any(choice.code == "unreachable" for choice in choices):
         return Unavailable(message, operation="put")
     return NoSpace(message, operation="put")
 

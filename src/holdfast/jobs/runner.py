@@ -19,7 +19,7 @@ from holdfast.catalog.jobs import Job, JobLedger, JobState, Output
 from holdfast.catalog.runs import RunLedger
 from holdfast.errors import CatalogError, HoldfastError
 from holdfast.hold.hold import Hold
-from holdfast.jobs import command, outputs, supervise
+from holdfast.jobs import command, outputs, reasons, supervise
 from holdfast.jobs.ahead import Ahead
 from holdfast.jobs.choosing import Chooser
 from holdfast.jobs.folders import (
@@ -216,7 +216,7 @@ class Runner:
         try:
             job = self._collect(job)
         except (HoldfastError, OSError) as error:
-            return self._finish(job, "failed", 0, "; ".join([str(error), *notes]))
+            return self._finish(job, "failed", 0, "; ".join([reasons.words(error), *notes]))
         return self._finish(job, "ok", 0, "; ".join(notes) or None)
 
     def _collect(self, job: Job) -> Job:
@@ -259,7 +259,7 @@ class Runner:
         if supervisor.folder.exists() and not supervisor.forbid():
             raise error
         current = ours(self._runs.take_over(job.id))
-        return self._finish(current, "failed", None, _reason(error))
+        return self._finish(current, "failed", None, reasons.words(error))
 
     def _clear_up(self, job: Job) -> None:
         """The folder of a job that failed or was lost stays for a while: somebody will want to look."""
@@ -274,12 +274,6 @@ def ours(job: Job | None) -> Job:
     if job is None:
         raise _NotOurs
     return job
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HoldfastError):
-        return str(error)
-    return f"it could not be begun: {error}"
 
 
 def _exit_words(code: int) -> str:

@@ -207,8 +207,9 @@ def refusal(request: Request, view: PoolView) -> tuple[Code, str] | None:
     return None
 
 
+OFFLINE_WORDS = "it is offline"
 _STATE_WORDS: Mapping[str, str] = {
-    "read-only": "it is read-only", "draining": "it is being drained", "offline": "it is offline",
+    "read-only": "it is read-only", "draining": "it is being drained", "offline": OFFLINE_WORDS,
 }  # fmt: skip
 
 

@@ -47,7 +47,8 @@ def run(
     """Run a command beside the data, as a job.
 
     The inputs are local paths to be read; the outputs are paths to be written, and become datasets when the
-    command ends with 0. Shows what the command prints, and ends with its exit code. Ctrl-C stops the job.
+    command ends with 0. Shows what the command prints, and ends with its exit code; with one of Holdfast's
+    own where the job could not be run or its outputs not be stored. Ctrl-C stops the job.
     With --json what the command prints goes to stderr.
     """
     with call.hold_or_begin() as hold:
@@ -96,11 +97,15 @@ def _ending(hold: Hold, job: Job) -> list[str]:
 def _exit_code(job: Job) -> int:
     """The command's own; where it ended well and the job did not, or nobody knows, that of the reason."""
     from holdfast.errors import Cancelled, OperationError, outcome
+    from holdfast.jobs.reasons import outcome_of
 
     if job.state == "ok":
         return 0
     if job.exit_code:
         return job.exit_code if 0 < job.exit_code < 256 else 128 - job.exit_code
+    told = outcome_of(job.note)
+    if told is not None:
+        return told.exit_code
     return outcome(Cancelled("") if job.state == "cancelled" else OperationError("")).exit_code
 
 
