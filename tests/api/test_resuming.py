@@ -8,9 +8,11 @@ import json
 import os
 import random
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,8 +22,11 @@ from tests.api.served import ADMIN, ALICE, Served, add_people, make_hold, runnin
 from tests.api.test_bringing_in import status_of
 from tests.api.test_content import until
 
+from holdfast.errors import Denied
+from holdfast.server.api.uploads import UploadDesk
 from holdfast.server.housekeeping import Housekeeping
 from holdfast.server.settings import ServerSettings
+from holdfast.server.spool import create
 from holdfast.testing.disks import Disk
 
 MIB = 1024 * 1024
@@ -630,3 +635,68 @@ def test_bytes_gather_in_the_pool_where_the_state_lies_elsewhere(tmp_path: Path,
             path = Path(client.get(f"/api/datasets/{made}").json()["full_path"])
             assert path.stat().st_ino == inode, "it was copied, not renamed"
             assert path.read_bytes() == content
+
+
+@pytest.fixture
+def forbidden(small_disk: Callable[..., Disk]) -> Iterator[Path]:
+    """A pool's folder in which not even root may make anything."""
+    folder = Path(small_disk(64, kind="ext4").folder)
+    yield folder
+    subprocess.run(["chattr", "-i", str(folder)], check=True)
+
+
+def test_a_folder_that_is_forbidden_is_passed_over(tmp_path: Path, forbidden: Path, small_disk: Callable[..., Disk]):
+    second = Path(small_disk(64, kind="ext4").folder)
+    document = tmp_path / "holdfast.yml"
+    document.write_text(
+        f"state_dir: {tmp_path / 'state'}\nplacement: hierarchical\npools:\n"
+        f"  first: {{type: disk, files_dir: {forbidden}, order: 0}}\n"
+        f"  second: {{type: disk, files_dir: {second}, order: 1}}\n"
+    )
+    from holdfast.config.build import open_hold
+    from holdfast.config.read import read_document
+
+    with open_hold(read_document(document, environ={})) as hold, running(hold, tmp_path) as served:
+        add_people(served)
+        subprocess.run(["chattr", "+i", str(forbidden)], check=True)
+        with served.client(ALICE) as client:
+            upload = announce(client, 6)
+            [spool] = spools(served)
+            assert spool.parent == second
+            made = patch(client, upload, 0, b"abcdef").headers["holdfast-dataset"]
+            assert client.get(f"/api/datasets/{made}").json()["object_store_id"] == "second"
+            assert spools(served) == []
+            headers = {**TUS, "Upload-Length": "6", "Upload-Metadata": metadata(filename="x", pool="first")}
+            answer = client.post("/api/uploads", headers=headers)
+            assert answer.status_code == 503
+            assert str(forbidden) in answer.json()["detail"]
+            # who looked before it was forbidden is told too
+            [row] = served.rows("SELECT id FROM upload")
+            announced = served.app.house.parts[UploadDesk].uploads.ledger.find(row[0])
+            with pytest.raises(Denied, match="may not write uploads into"):
+                create(replace(announced, folder=str(forbidden)))
+
+
+def test_a_disk_that_becomes_read_only_on_the_way_is_said(tmp_path: Path, small_disk: Callable[..., Disk]):
+    disk = small_disk(64, kind="ext4")
+    document = tmp_path / "holdfast.yml"
+    document.write_text(
+        f"state_dir: {tmp_path / 'state'}\nplacement: hierarchical\npools:\n"
+        f"  far: {{type: disk, files_dir: {disk.folder}}}\n"
+    )
+    from holdfast.config.build import open_hold
+    from holdfast.config.read import read_document
+
+    with open_hold(read_document(document, environ={})) as hold, running(hold, tmp_path) as served:
+        add_people(served)
+        with served.client(ALICE) as client:
+            upload = announce(client, 6)
+            patch(client, upload, 0, b"abc")
+            disk.become_read_only()
+            for answer in (patch(client, upload, 3, b"def"), client.delete(upload, headers=TUS)):
+                assert answer.status_code == 403, answer.text
+                assert "may not write uploads into" in answer.json()["detail"]
+                assert "Read-only file system" in answer.json()["detail"]
+            disk.become_writable()
+            made = patch(client, upload, 3, b"def").headers["holdfast-dataset"]
+            assert client.get(f"/api/datasets/{made}/content").content == b"abcdef"

@@ -31,7 +31,7 @@ from blake3 import blake3
 from holdfast.blobs import BLOCK_BYTES
 from holdfast.catalog.holders import this_machine
 from holdfast.catalog.uploads import Upload
-from holdfast.errors import NoSpace, StoreError, Unavailable
+from holdfast.errors import Denied, NoSpace, StoreError, Unavailable
 from holdfast.server.inflow import Inflow
 from holdfast.server.problem import HttpProblem
 
@@ -78,16 +78,21 @@ def path_of(upload: Upload) -> Path:
 
 
 def create(upload: Upload) -> None:
-    """Make the file, durably, and allocate its room; `NoSpace` if the disk has not that much."""
+    """Make the file, durably, and allocate its room; `NoSpace` if the disk has not that much, `Denied` if nobody may
+    write there."""
     path = path_of(upload)
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise translated(error, path) from error
     try:
         if upload.size_bytes:
             _allocate(fd, upload.size_bytes)
         os.fsync(fd)
         _sync_folder(path.parent)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         raise translated(error, path) from error
     finally:
         os.close(fd)
@@ -115,8 +120,11 @@ def open_arrived(upload: Upload) -> BinaryIO:
 
 def remove(upload: Upload) -> None:
     """Take away what is left of it in the file system. A dataset that it became stays."""
-    path_of(upload).unlink(missing_ok=True)
-    _handed(upload).unlink(missing_ok=True)
+    for path in (path_of(upload), _handed(upload)):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise translated(error, path) from error
 
 
 def _handed(upload: Upload) -> Path:
@@ -178,7 +186,10 @@ class Piece:
 
     def cut(self, size_bytes: int) -> None:
         """Throw away what lies behind `size_bytes`; its room stays allocated, if the disk still has it."""
-        os.ftruncate(self._fd, size_bytes)
+        try:
+            os.ftruncate(self._fd, size_bytes)
+        except OSError as error:
+            raise translated(error, path_of(self.upload)) from error
         self.offset_bytes = size_bytes
         self._hashes.take(self.upload.id)
         with contextlib.suppress(OSError):
@@ -255,7 +266,10 @@ class Piece:
         view = memoryview(buffer)
         while progress.size_bytes < self.offset_bytes:
             left = min(len(buffer), self.offset_bytes - progress.size_bytes)
-            count = os.preadv(self._fd, [view[:left]], progress.size_bytes)
+            try:
+                count = os.preadv(self._fd, [view[:left]], progress.size_bytes)
+            except OSError as error:
+                raise translated(error, path_of(self.upload)) from error
             if count == 0:
                 raise Unavailable(f"{path_of(self.upload)} became shorter while it was read")
             progress.digest.update(view[:count])
@@ -267,6 +281,12 @@ def translated(error: OSError, path: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return NoSpace(
             f"the disk of {path.parent} has no room for this upload; what arrived is kept", operation="upload"
+        )
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return Denied(
+            f"the server may not write uploads into {path.parent}: {error.strerror}; give its user access, or set the "
+            "pool read-only",
+            operation="upload",
         )
     return Unavailable(f"the folder of the upload, {path.parent}, does not work: {error.strerror}", operation="upload")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,9 +94,9 @@ class Uploads:
         if most is not None and size_bytes > most:
             raise HttpProblem(413, f"an upload may have {most} bytes here; this one has {size_bytes}")
         check_dataset_name(name)
-        chosen = check_room(self._hold, size_bytes, account, pool)
+        ranked = rooms(self._hold, size_bytes, account, pool)
         failure: StoreError | None = None
-        for folder in self._folders(chosen):
+        for folder in self._folders(ranked):
             upload = self.ledger.add(
                 Upload(
                     id=self._hold.entropy.token(16), owner=account.email, name=name, size_bytes=size_bytes,
@@ -278,22 +278,26 @@ class Uploads:
             raise problem
         return Standing(upload, upload.size_bytes, made)
 
-    def _folders(self, object_store_id: str) -> list[Path]:
-        """Where the bytes may gather: beside where they will probably stay, else in the state directory.
+    def _folders(self, ranked: Sequence[str]) -> Iterator[Path]:
+        """Where the bytes may gather: beside where they will probably stay, else in the next pool that may be, at
+        last in the state directory.
 
         The state directory is one machine's own; a pool is there for all the servers of a PostgreSQL catalog.
         """
         own = self._hold.state_dir / FOLDER
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pool = self._hold.poolset.get(object_store_id)
-        root = getattr(pool.driver, "root", None) if pool is not None else None
-        if root is None or (self._hold.catalog.db.is_sqlite and os.stat(own).st_dev == _device(root)):
-            return [own]
-        return [Path(root), own]
+        for object_store_id in ranked:
+            pool = self._hold.poolset.get(object_store_id)
+            root = getattr(pool.driver, "root", None) if pool is not None else None
+            if root is None or (self._hold.catalog.db.is_sqlite and os.stat(own).st_dev == _device(root)):
+                break
+            yield Path(root)
+        yield own
 
 
-def check_room(hold: Hold, size_bytes: int, account: Account, pool: str | None) -> str:
-    """The pool that would be chosen now; `NoSpace` or `Unavailable` if there is none, before anything came."""
+def rooms(hold: Hold, size_bytes: int, account: Account, pool: str | None) -> list[str]:
+    """The pools that may take it, the one that would be chosen now first; `NoSpace` or `Unavailable` if there is
+    none, before anything came."""
     choices = hold.explain_put(
         size_bytes, owner=account.email, pool=pool, preferred=None if pool else account.preferred_pool
     )
@@ -301,7 +305,7 @@ def check_room(hold: Hold, size_bytes: int, account: Account, pool: str | None) 
         hold.poolset.configured(pool)
     if not choices or not choices[0].possible:
         raise no_pool(Request(size_bytes, account.email, pool), choices)
-    return choices[0].object_store_id
+    return [choice.object_store_id for choice in choices if choice.possible]
 
 
 def _check_offset(announced: int, arrived: int) -> None:
