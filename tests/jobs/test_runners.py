@@ -16,6 +16,7 @@ from tests.jobs.lab import Lab, lab_of, lives, until
 
 from holdfast.jobs import outputs, runner, supervise
 from holdfast.jobs.folders import logs_folder
+from holdfast.jobs.worker import JobWork
 from holdfast.operations.runner import Operations
 
 DIARY = "echo $HOLDFAST_JOB_ID >> {home}/diary; "
@@ -398,3 +399,17 @@ def tidy_and_whole(lab: Lab) -> None:
     assert known == {name for name in lab.files("new") if name.endswith(".dat")}
     assert lab.rows("SELECT * FROM reservation") == []
     assert lab.hold.pool("newdata").reserved_bytes == 0
+
+
+def test_a_job_that_is_claimed_while_its_worker_stops_waits_again(lab: Lab):
+    job = lab.shell(told(lab, "true"), lab.put())
+    work, stopped = JobWork(lab.hold, lab.jobs), threading.Event()
+    stopped.set()
+    claimed = work.claim()
+    assert claimed == job.id
+    work.run(claimed, stopped)
+    assert (lab.state(job), lab.jobs.get(job.id).folder, lab.diary()) == ("queued", None, [])
+    assert not logs_folder(lab.hold.state_dir, job.id).exists()
+    lab.worker("inline")
+    until(ended(lab, [job]))
+    assert (lab.state(job), lab.diary()) == ("ok", ["1"])

@@ -56,6 +56,10 @@ class _NotOurs(Exception):
     """Somebody else has the job now: leave everything as it is."""
 
 
+class _NotBegun(Exception):
+    """This process is to end before the job began: it waits in the queue again."""
+
+
 class _Leave(Exception):
     """This process is to end: leave the job to its supervisor and to whoever comes next."""
 
@@ -100,6 +104,9 @@ class Runner:
                 self._clear_up(job)
         except _NotOurs:
             return self._jobs.find(job.id)
+        except _NotBegun:
+            self._runs.give_back(job)
+            return self._jobs.find(job.id)
         except _Leave:
             self._runs.let_go(job)
             return self._jobs.find(job.id)
@@ -128,6 +135,8 @@ class Runner:
                 return self._lost(job, "the machine that it ran on gives no sign of life any more")
             if self._runs.cancel_wanted(job) and (not supervisor.folder.exists() or supervisor.forbid()):
                 return self._finish(job, "cancelled", None, "cancelled before it began")
+            if stop.is_set() and job.folder is None:
+                raise _NotBegun
             job = self._prepare(job, supervisor, leases)
             began = supervisor.begin()
         if began.pid == 0:

@@ -54,7 +54,8 @@ class Work(Protocol):
     def run(self, item_id: int, stop: threading.Event) -> None:
         """Bring an item to its end. At once if it is over, or somebody else who lives has it.
 
-        With `stop` set, leave it soon so that another process can take it up.
+        With `stop` set, leave it soon so that another process can take it up; with `stop` set from the start, which
+        happens to what was being claimed while the engine was stopped, begin nothing and give it back.
         """
         ...
 

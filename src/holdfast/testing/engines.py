@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,35 @@ class EngineContract(ABC):
             until(lambda: 2 in queue.items("end") and queue.items("begin").count(1) == 2)
         finally:
             other.stop()
+
+    def test_what_was_being_claimed_when_it_was_stopped_is_given_back(
+        self, tmp_path: Path, engine: Engine, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, go_on, claim = threading.Event(), threading.Event(), queue.claim
+
+        def slow() -> int | None:
+            asked.set()
+            assert go_on.wait(LIMIT_S)
+            return claim()
+
+        monkeypatch.setattr(queue, "claim", slow)
+        queue.add()
+        engine.start()
+        assert asked.wait(LIMIT_S)
+        stopping = threading.Thread(target=engine.stop)
+        stopping.start()
+        _CLOCK.sleep(0.1)  # long enough to say so; the claim does not return before
+        go_on.set()
+        stopping.join()
+        assert queue.items("begin") == [], "a stopped engine begins nothing"
+        other = self.make_engine(tmp_path, "there")
+        other.register(Queue(tmp_path, "there"))
+        other.start()
+        try:
+            until(queue.is_done)
+        finally:
+            other.stop()
+        assert [(entry.executor, entry.what) for entry in queue.diary()] == [("there", "begin"), ("there", "end")]
 
     def test_stopping_twice_or_unstarted_is_fine(self, tmp_path: Path, engine: Engine) -> None:
         engine.start()

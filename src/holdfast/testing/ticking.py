@@ -87,6 +87,9 @@ class Queue:
         return None
 
     def run(self, item_id: int, stop: threading.Event) -> None:
+        if stop.is_set():
+            self._give_back(item_id)
+            return
         with self._database() as db:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute("SELECT seconds, failures, state, holder FROM item WHERE id = ?", (item_id,)).fetchone()
@@ -101,8 +104,7 @@ class Queue:
         if failures:
             raise RuntimeError(f"item {item_id} fails on purpose")
         if stop.wait(seconds):
-            with self._database() as db:
-                db.execute("UPDATE item SET state = 'waiting', holder = NULL WHERE id = ?", (item_id,))
+            self._give_back(item_id)
             return
         with self._database() as db:
             db.execute("BEGIN IMMEDIATE")
@@ -113,6 +115,12 @@ class Queue:
         self.given_up.append(item_id)
         with self._database() as db:
             db.execute("UPDATE item SET state = 'done' WHERE id = ?", (item_id,))
+
+    def _give_back(self, item_id: int) -> None:
+        with self._database() as db:
+            db.execute(
+                "UPDATE item SET state = 'waiting', holder = NULL WHERE id = ? AND holder = ?", (item_id, me())
+            )
 
     def _note(self, db: sqlite3.Connection, item: int, what: str) -> None:
         db.execute("INSERT INTO diary VALUES (?, ?, ?, ?)", (item, self._executor_id, what, _CLOCK.now_us()))
