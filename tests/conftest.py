@@ -3,6 +3,7 @@
 import pytest
 
 pytest.register_assert_rewrite(  # a failed assertion in a suite says what was compared, as in a test file
+    "holdfast.testing.cloud_contract",
     "holdfast.testing.store_contract",
     "holdfast.testing.store_reading",
     "holdfast.testing.store_writing",

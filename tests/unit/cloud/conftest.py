@@ -9,8 +9,16 @@ import pytest
 from tests.unit.cloud.small_s3 import SmallS3
 
 from holdfast.drivers.cloud import CloudDriver, CloudSettings
+from holdfast.seams import SystemClock
 
 MIB = 1024 * 1024
+
+
+class QuickClock(SystemClock):
+    """Does not wait for servers that settle."""
+
+    def sleep(self, seconds: float) -> None:
+        return
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def driver_of(server: SmallS3) -> Iterator[Callable[..., CloudDriver]]:
             "endpoint": server.url, "region": "us-east-1", "access_key": "k", "secret_key": "s3cr3t",
             "part_bytes": 5 * MIB, "multipart_from_bytes": 5 * MIB, "read_timeout_s": 1.0, **given,
         }  # fmt: skip
-        made.append(CloudDriver("pool", CloudSettings("s3", "b", **told)))
+        made.append(CloudDriver("pool", CloudSettings("s3", "b", **told), clock=QuickClock()))
         return made[-1]
 
     yield make

@@ -492,6 +492,19 @@ def test_nobody_there(driver_of: Callable[..., CloudDriver], endpoint: str, word
     assert time.monotonic() - began < 5
 
 
+def test_many_who_wait_for_a_silent_bucket_wait_together(server: SmallS3, driver: CloudDriver):
+    silent = threading.Event()
+    server.before = lambda asked: (silent.wait(20), LOST)[1]
+    driver.expect("0a-mark")
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        errors = [attempt.exception() for attempt in [pool.submit(driver.stat, KEY) for _ in range(8)]]
+    assert time.monotonic() - began < 2.5
+    assert {type(error) for error in errors} == {Unavailable}
+    assert len({id(error) for error in errors}) == 8
+    silent.set()
+
+
 def test_a_server_that_says_nothing(server: SmallS3, driver: CloudDriver):
     silent = threading.Event()
     server.before = lambda asked: (silent.wait(3), LOST)[1]

@@ -80,7 +80,8 @@ class Clients:
 class ProcessClients:
     """One process's obstore, its client, its connection for other requests, its reading threads; and what it learned.
 
-    `proved_s`: when the bucket last showed its mark (monotonic). `wrong`: why it is not to be believed. `conditions`:
+    `proved_s`: when the bucket last showed its mark (monotonic). `wrong`: why it was
+    not believed at `wrong_s`. `conditions`:
     whether it obeys If-None-Match. `md5_tags`: whether its ETags are MD5s. `ranges_ignored_s`:
     when it answered a range with the whole (monotonic).
     """
@@ -90,6 +91,7 @@ class ProcessClients:
         self.lock = threading.Lock()
         self.proved_s: float | None = None
         self.wrong: StoreError | None = None
+        self.wrong_s = 0.0
         self.conditions: bool | None = None
         self.md5_tags = True
         self.ranges_ignored_s: float | None = None

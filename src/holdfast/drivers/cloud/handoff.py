@@ -20,7 +20,8 @@ T = TypeVar("T")
 class Handoff(Generic[T]):
     """Runs `take(blocks)` in a thread of its own, and is given the blocks by the one that made it.
 
-    Give until `give` says False, then `finish` or `break_off`; both wait for the thread.
+    Give until `give` says False, then `finish` or `break_off`; both wait for the thread. So does the end of the
+    process: a native call that is still under way then would abort it.
     """
 
     def __init__(self, take: Callable[[Iterator[bytes]], T]) -> None:
@@ -30,7 +31,7 @@ class Handoff(Generic[T]):
         self._ended = self._gone = False
         self._failure: BaseException | None = None
         self._result: list[T] = []
-        self._thread = threading.Thread(target=self._run, name="holdfast-put", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="holdfast-put")
         self._thread.start()
 
     def give(self, block: bytes) -> bool:

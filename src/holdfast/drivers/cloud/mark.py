@@ -7,6 +7,8 @@ server that forgot everything makes its datasets unavailable, and nobody's data 
 
 from __future__ import annotations
 
+import copy
+
 from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import read_answer
 from holdfast.errors import AlreadyExists, NotFound, PreconditionFailed, StoreError, Unavailable
@@ -46,6 +48,8 @@ class Mark:
         with here.lock:  # one looks, the others wait and believe it
             if here.proved_s is not None and began_s - here.proved_s < PROOF_GOOD_S:
                 return
+            if here.wrong is not None and here.wrong_s >= began_s:
+                raise copy.copy(here.wrong)
             self._prove(operation)
 
     def absent(self, key: str, operation: str) -> NotFound:
@@ -60,7 +64,8 @@ class Mark:
 
     def wrong(self) -> StoreError | None:
         """Why the bucket was not believed when it was last looked at; None if it was."""
-        return self._clients.here().wrong
+        found = self._clients.here().wrong
+        return None if found is None else copy.copy(found)
 
     def identity(self, operation: str = "identity") -> str | None:
         """The mark that the bucket carries; None if it carries none."""
@@ -122,7 +127,7 @@ class Mark:
                     )
                 raise self._unavailable(reason, operation)
         except StoreError as error:
-            here.proved_s, here.wrong = None, error
+            here.proved_s, here.wrong, here.wrong_s = None, error, self._clients.clock.monotonic_s()
             raise
         here.proved_s, here.wrong = self._clients.clock.monotonic_s(), None
 
