@@ -9,7 +9,8 @@ calls `/srv/lab`; its examples run from top to bottom.
     ```xml test file=NAME      written to NAME
 
 What differs from run to run (times, uuids, secrets, free space) is not compared, nor is white space. Port
-8080 in a page is a free port when it is run. Everything that a page starts is ended with it.
+8080 in a page is a free port when it is run. Where an example names port 9091 an empty S3-compatible server
+(moto, as tools/setup_test_servers.sh installs it) answers there. Everything that a page starts is ended with it.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Self
 
 HOME = "/srv/lab"
 PORT = "8080"
+STORE_PORT = "9091"
+STORES = Path(__file__).resolve().parents[2] / ".servers"
 _END = "holdfast-example-ended"
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>\w+ test\b[^\n]*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
@@ -37,6 +42,7 @@ _VARIABLE = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?"), "TIME"),
     (re.compile(r"\b(just now|an? \w+ ago|\d+ (second|minute)s? ago)"), "AGO"),
     (re.compile(r"\b\d+(\.\d+)?%"), "N%"),
+    (re.compile(r"\bin \d+(\.\d+)? s\b"), "in N s"),
     (re.compile(r"\b\d+(\.\d+)? (GiB|TiB)"), "SIZE"),
     (re.compile(r'"(capacity|free)_bytes": \d+'), "BYTES"),
     (re.compile(r'"(percent_full|rate_bytes_s|eta_s)": [\d.]+'), "NUMBER"),
@@ -112,17 +118,34 @@ def pasted(path: Path) -> str:
 
 def run(text: str) -> Iterator[Outcome]:
     """Run the examples of a page in a folder of their own; each one's outcome."""
-    with TemporaryDirectory(prefix="lab-") as folder, Session(Path(folder)) as session:
+    with TemporaryDirectory(prefix="lab-") as folder, _store(text) as ports, Session(Path(folder), ports) as session:
         for example in examples_of(text):
             yield session.run(example)
+
+
+def needs_store(text: str) -> bool:
+    """Whether an example of the page talks to an object store."""
+    return any(STORE_PORT in example.body for example in examples_of(text))
+
+
+@contextmanager
+def _store(text: str) -> Iterator[dict[str, str]]:
+    """An object store, if the page needs one: the port in the page -> the real one."""
+    if not needs_store(text):
+        yield {}
+        return
+    from holdfast.testing.object_servers import running
+
+    with running("moto", STORES) as server:
+        yield {STORE_PORT: server.endpoint_url.rpartition(":")[2]}
 
 
 class Session:
     """A shell in an empty folder, as one reader of one page has it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ports: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = Path(os.path.realpath(folder))
-        self._port = _free_port()
+        self._ports = {PORT: _free_port(), **ports}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
         binaries = os.fspath(Path(sys.executable).parent)
         environment |= {
@@ -181,10 +204,15 @@ class Session:
         raise AssertionError(f"the shell ended in: {command}\n{''.join(lines)}")
 
     def _real(self, text: str) -> str:
-        return text.replace(HOME, os.fspath(self._folder)).replace(PORT, self._port)
+        for port, real in self._ports.items():
+            text = text.replace(port, real)
+        return text.replace(HOME, os.fspath(self._folder))
 
     def _shown(self, text: str) -> str:
-        return text.replace(os.fspath(self._folder), HOME).replace(self._port, PORT)
+        text = text.replace(os.fspath(self._folder), HOME)
+        for port, real in self._ports.items():
+            text = text.replace(real, port)
+        return text
 
     def __enter__(self) -> Self:
         return self

@@ -12,8 +12,9 @@ _HEAD = """\
 <!-- Made from src/holdfast/server/metrics.py by `make docs`. Edit that file, not this page. -->
 
 `GET /metrics` answers in Prometheus' text format. Requests are counted as they end; the pools are looked up
-when somebody asks, from the catalog's counters, so a scrape scans nothing. With several workers the answer
-adds all of them up. Pools are known by their id in the label `pool`.
+when somebody asks, from the catalog's counters, so a scrape scans nothing and asks no remote pool. With several
+workers the answer adds all of them up; a pool's health is that of the worker which answers. Pools are known by
+their id in the label `pool`, caches by their folder in the label `folder`.
 
 """
 

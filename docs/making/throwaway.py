@@ -1,4 +1,5 @@
-"""A hold with one empty pool in a folder that goes away: enough to ask the server what it has."""
+"""A hold with an empty pool, and one that is never asked, in a folder that goes away: enough to ask the server what it
+has."""
 
 from __future__ import annotations
 
@@ -11,7 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.hold.hold import Hold
 
-_DOCUMENT = "state_dir: state\npools:\n  newdata: {type: disk, files_dir: newdata}\n"
+_DOCUMENT = """\
+state_dir: state
+pools:
+  newdata: {type: disk, files_dir: newdata}
+  cloud: {type: boto3, auth: {access_key: a, secret_key: b}, bucket: {name: datasets}}
+placement: hierarchical
+"""
 
 
 @contextmanager

@@ -15,13 +15,17 @@ PAGES = examples.pages_with_examples(ROOT)
 TUTORIAL = DOCS / "tutorial" / "first-two-pools.md"
 
 
+def _needs(page: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.needs("moto")] if examples.needs_store(page.read_text(encoding="utf-8")) else []
+
+
 def test_there_are_examples():
     assert {name_of(page) for page in PAGES} >= {"README.md", "docs/tutorial/first-two-pools.md"}
     assert len(PAGES) > 8
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=_needs(page), id=name_of(page)) for page in PAGES])
 def test_examples_print_what_the_page_shows(page: Path):
     wrong = [
         f"{name_of(page)}:{outcome.example.line}: {one}"

@@ -109,7 +109,7 @@ def _card(hold: Hold, dataset: Dataset, shape: dict[str, Any]) -> list[render.Bl
         ("Checksum", dataset.checksum or "not taken yet"),
         ("Created", f"{render.ago(dataset.created_us, now_us)} ({shape['created']})"),
         ("Pool", render.clean(dataset.object_store_id or "none")),
-        ("Full Path", render.clean(shape.get("full_path") or "none: it has no local file")),
+        ("Full Path", render.clean(shape.get("full_path") or _no_path(hold, dataset))),
     ]
     if dataset.job_id is not None:
         pairs.append(("Job", str(dataset.job_id)))
@@ -120,6 +120,12 @@ def _card(hold: Hold, dataset: Dataset, shape: dict[str, Any]) -> list[render.Bl
         for extra in hold.extra_files(dataset.id)
     ]
     return [render.Fields(pairs), "", "Why it is here", *_reasons(shape.get("placement", ()))]
+
+
+def _no_path(hold: Hold, dataset: Dataset) -> str:
+    pool = None if dataset.object_store_id is None else hold.poolset.get(dataset.object_store_id)
+    where = pool.facts.location if pool is not None and dataset.state == "ok" else None
+    return f"none: it lies in {where}" if where else "none: it has no local file"
 
 
 def _replica_words(replica: dict[str, Any], now_us: int) -> str:
