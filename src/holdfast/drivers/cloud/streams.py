@@ -1,7 +1,7 @@
 """An open blob as a stream: by ranges, or in one piece. Used by the cloud driver alone.
 
-Memory: the part that is being read and those on their way, `read_part_bytes * (read_parts_at_once + 1)`, which is 40 MiB;
-for a moment more where obstore joins what came into one part.
+Memory: the part that is being read and those on their way, `read_part_bytes * (read_parts_at_once + 1)`, which is 40
+MiB; for a moment more where obstore joins what came into one part.
 """
 
 from __future__ import annotations
