@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.measuring import Row
 
 HERE = Path(__file__).parent
-PARTS = ("storage", "scale", "http", "jobs", "commands")
+PARTS = ("storage", "scale", "http", "jobs", "commands", "objects")
 
 
 def main() -> int:
