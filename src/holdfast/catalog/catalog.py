@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,8 @@ class Catalog:
         catalog = cls(url or f"sqlite:///{state_dir / SQLITE_FILE}", clock=clock)
         try:
             found = migrate.version(catalog.db)
+            if catalog.db.is_sqlite and found is not None:
+                _close_to_others(state_dir, catalog.db.path)
             if found is None:
                 refuse_if_lost(catalog.db, state_dir)
                 migrate.create(catalog.db)
@@ -180,6 +183,25 @@ def refuse_if_lost(db: Database, state_dir: Path) -> None:
     )
 
 
+def _close_to_others(state_dir: Path, file: Path) -> None:
+    """The catalog holds password hashes, its folder the secret key: whoever is not meant to write may not read. A group
+    that may write was meant to."""
+    for path, group_writes, wanted in ((state_dir, 0o770, 0o700), *((one, 0o660, 0o600) for one in _files_of(file))):
+        try:
+            mode = path.stat().st_mode & 0o7777
+            tight = mode & ~0o777 | mode & (group_writes if mode & 0o020 else wanted)
+            if mode != tight:
+                path.chmod(tight)
+                _LOG.warning("%s could be read by others (mode %o); it is %o now", path, mode & 0o777, tight & 0o777)
+        except OSError:
+            continue  # it is another account's, which looks after it
+
+
+def _files_of(file: Path) -> list[Path]:
+    return [file, *(Path(f"{file}{more}") for more in ("-wal", "-shm"))]
+
+
+_LOG = logging.getLogger("holdfast.catalog")
 _LEFT_BEHIND = ("engine.sqlite", "jobs", "job_logs", "uploads")  # what a server and its jobs leave in there
 
 

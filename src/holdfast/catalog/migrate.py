@@ -85,6 +85,7 @@ def _make_sqlite(path: Path, script: Any) -> None:
             )
     new = f"{path}.{secrets.token_hex(6)}.new"
     try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # it holds password hashes
         _run(f"sqlite:///{new}", script, sqlite=True)
         try:
             os.link(new, path)

@@ -97,7 +97,7 @@ def prepare(folder: Path) -> Demo:
     demo = Demo(Path(os.path.abspath(folder)))
     is_new = not demo.document.exists()
     for name in ("data/000", "data2", "state"):
-        (demo.folder / name).mkdir(parents=True, exist_ok=True)
+        (demo.folder / name).mkdir(mode=0o700 if name == "state" else 0o777, parents=True, exist_ok=True)
     if is_new:
         _write(demo.folder / "data" / "000" / f"dataset_{OLD_DATASET_ID}.dat", _sample_sheet(24))
         _write(demo.folder / "object_store_conf.xml", _OBJECT_STORE.format(home=_in_xml(demo.folder)))
