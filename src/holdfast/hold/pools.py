@@ -182,8 +182,8 @@ class PoolSet:
             row.datasets, row.used_bytes, row.reserved_bytes, view.capacity_bytes, view.free_bytes,
             view.percent_full(), facts.max_percent_full, private=facts.private, reachable=view.reachable,
             unreachable_because=view.unreachable_because, unwritable_because=view.unwritable_because,
-            configured=True, location=facts.location, device=facts.device, quota_source=facts.quota_source, badges=facts.badges,
-            allow_selection=facts.allow_selection, store_by=facts.store_by,
+            configured=True, location=facts.location, device=facts.device, quota_source=facts.quota_source,
+            badges=facts.badges, allow_selection=facts.allow_selection, store_by=facts.store_by,
             health=None if pool.guard is None else pool.guard.health(),
             cache=None if pool.cache is None else tuple(pool.cache.cache_usage()),
         )  # fmt: skip
