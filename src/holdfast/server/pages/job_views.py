@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from holdfast.catalog.jobs import Job
+from holdfast.jobs.folders import WORKING
 from holdfast.jobs.jobs import Jobs, Stream
 from holdfast.server.pages import command_line, words
 
@@ -91,6 +94,23 @@ def shown_job(job: Job, now_us: int) -> Shown:
         took_s=took_s,
         timing=timing,
     )
+
+
+def left_behind(job: Job) -> dict[str, str]:
+    """The outputs that the command did make though none became a dataset: where each of them lies."""
+    if not job.is_over or job.folder is None:
+        return {}
+    working = Path(job.folder) / WORKING
+    names = [output.name for output in job.outputs if output.dataset_id is None]
+    return {name: str(working / name) for name in names if os.path.lexists(working / name)}
+
+
+def kept_words(job: Job, keep_s: int) -> str | None:
+    """How long the folder of a job that failed stays; None if there is none."""
+    if job.state not in {"failed", "lost"} or job.folder is None or not os.path.isdir(job.folder):
+        return None
+    until_us = (job.finished_us or 0) + keep_s * 1_000_000
+    return f"Its folder is kept for {words.duration_words(keep_s)} after its end, until {words.exact_time(until_us)}."
 
 
 def terminal_text(text: str) -> str:

@@ -20,7 +20,7 @@ from holdfast.server.api.visible import dataset_for
 from holdfast.server.context import hold_of, house_of, require_user
 from holdfast.server.pages import command_line, words
 from holdfast.server.pages.forms import Sent
-from holdfast.server.pages.job_views import shown_job, tails
+from holdfast.server.pages.job_views import kept_words, left_behind, shown_job, tails
 from holdfast.server.pages.rendering import (
     back_to,
     query_of,
@@ -212,4 +212,6 @@ def _live_values(request: Request, job: Job) -> dict[str, Any]:
         "job": shown_job(job, hold.clock.now_us()),
         "inputs": [{"id": one, "name": getattr(find(one), "name", None)} for one in job.inputs],
         "streams": tails(jobs, job),
+        "left": left_behind(job),
+        "kept": kept_words(job, jobs.keep_failed_s),
     }
