@@ -107,6 +107,8 @@ def purge(request: Request, dataset: int) -> Response:
 def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str | None = None) -> Response:
     full_path, key = hold.full_path(dataset), _key(hold, dataset)
     stored = any(one.state in {"present", "suspect"} for one in dataset.replicas)
+    if dataset.state == "new" and not stored:
+        full_path = None  # nothing lies there yet
     trouble = _trouble(hold, dataset)
     preview, trouble = _preview(hold, dataset) if full_path and stored and trouble is None else (None, trouble)
     extra = hold.catalog.datasets.extra_files(dataset.id) if dataset.total_bytes != dataset.size_bytes else []
