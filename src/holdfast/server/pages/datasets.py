@@ -76,14 +76,14 @@ Asked = Annotated[Filters, Depends(_filters)]
 def show_list(request: Request, filters: Asked) -> Response:
     """The list, whole or, for htmx, its rows alone."""
     user, hold = require_user(request), hold_of(request)
-    values = _list_values(hold, user, filters) | {"summary": _summary(hold, user), "part": wants_fragment(request)}
+    values = _list_values(hold, user, filters) | {"part": wants_fragment(request)}
     if wants_fragment(request):
         asked_by_form = request.headers.get("HX-Source", "").startswith("form")
         address = "/datasets" + query_of(filters.given(after="")) if asked_by_form else None
         return render_fragment(request, "datasets/_list.html", values, address=address)
     rows, _ = tagged(request, "datasets/_list.html", values)
     pools = [pool.facts for pool in hold.poolset]
-    bare = not values["datasets"] and not filters.any and not filters.after
+    bare = not values["filtered"] and not values["datasets"] and not values["hidden"]
     values |= {
         "list": rows,
         "pools": pools + _forgotten(hold),
@@ -152,15 +152,46 @@ def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
         )
     )
     page = found[:ROWS]
+    filtered = filters.any or bool(filters.after)
     return {
+        "hidden": not filtered and not page and _has_hidden(hold, user),
+        "summary": _summary(hold, user, filters, len(page), more=len(found) > ROWS),
+        "newer": _newer(hold, user, filters, state, page[0].id if page else after),
         "datasets": page,
         "filters": filters,
-        "filtered": filters.any or bool(filters.after),
+        "filtered": filtered,
         "older": "/datasets" + query_of(filters.given(after=str(page[-1].id))) if len(found) > ROWS else None,
         "newest": "/datasets" + query_of(filters.given(after="")) if filters.after else None,
         "away": hold.unavailable(),
         "address": "/datasets" + query_of(filters.given()),
     }
+
+
+def _newer(hold: Hold, user: Account, filters: Filters, state: DatasetState | None, first: int | None) -> str | None:
+    """The page before this one; None on the first page."""
+    if not filters.after or first is None:
+        return None
+    before = hold.datasets(
+        Filter(
+            pool=filters.pool or None,
+            owner=(filters.owner or None) if user.is_admin else user.email,
+            state=state,
+            name_has=filters.q or None,
+            limit=ROWS + 1,
+            after=first,
+            oldest_first=True,
+        )
+    )
+    # where no more than one page is newer, that is the first page
+    after = str(before[ROWS].id) if len(before) > ROWS else ""
+    return "/datasets" + query_of(filters.given(after=after))
+
+
+def _has_hidden(hold: Hold, user: Account) -> bool:
+    """Whether something was stored once, though the list of what is not deleted is empty."""
+    owner = None if user.is_admin else user.email
+    hidden: tuple[DatasetState, ...] = ("deleted", "purged")
+    return any(hold.datasets(Filter(owner=owner, state=state, limit=1)) for state in hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +211,21 @@ def _forgotten(hold: Hold) -> list[Any]:
     ]
 
 
-def _summary(hold: Hold, user: Account) -> str:
+def _summary(hold: Hold, user: Account, filters: Filters, shown: int, *, more: bool) -> str:
+    """How much there is in all; of a list that is narrowed, first how much of it that is."""
     if user.is_admin:
         count, used = hold.totals().datasets, sum(row.used_bytes for row in hold.catalog.pools.all())
     else:
         with hold.catalog.db.read() as cursor:
             sources = hold.catalog.counters.usage(cursor, user.email).values()
-        count, used = sum(many for _, many in sources), sum(size for size, _ in sources)
+        used, count = sum(size for size, _ in sources), sum(many for _, many in sources)
+    if not filters.any and not filters.after and not more:
+        count = shown  # exactly: what an owner's counters count may be deleted
+    if filters.any and not filters.after:
+        found = f"more than {shown}" if more else f"{shown:,}"
+        if filters.state in {"deleted", "purged"}:
+            return f"{found} {filters.state}"
+        return f"{found} of {words.counted(count, 'dataset')}"
     if not count:
         return "Everything your group keeps, in one place." if user.is_admin else "Everything you keep, in one place."
     return f"{words.counted(count, 'dataset')}, {words.size_words(used)}"
