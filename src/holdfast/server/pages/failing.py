@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
+from holdfast.errors import Unavailable, outcome
 from holdfast.server.pages import words
 from holdfast.server.pages.rendering import page_headers, render_page, wants_fragment
 
@@ -20,9 +21,9 @@ _ADVICE = {
     429: "Wait as long as it says, then try again.",
     500: "Nothing that was stored is lost. Try again. If it happens again, tell your administrator when: "
     "the server's log has the details.",
-    503: "Nothing is lost. It usually comes back by itself: try again in a moment.",
     507: "Delete and purge what is no longer needed, or ask an administrator to make room.",
 }
+_AWAY = "Nothing is lost. It usually comes back by itself: try again in a moment."
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -34,7 +35,8 @@ def render_error(request: Request, status: int, title: str, detail: str) -> Resp
         "status": status,
         "title": title,
         "detail": words.sentence(detail),
-        "advice": _ADVICE.get(status),
+        # of what else is answered with 503 (a damaged catalog, one of another version) its own words say what to do
+        "advice": _AWAY if title == outcome(Unavailable("")).title else _ADVICE.get(status),
         "again": status in _AGAIN and request.method in {"GET", "HEAD"},
         "way_on": _way_on(request),
     }
