@@ -14,6 +14,10 @@ NBSP = "\u00a0"
 NOTHING = "\u2013"
 _BYTES = re.compile(r"\b(\d{4,19}) bytes\b", re.ASCII)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# What turns the direction of a text, or is not seen at all, can make one name look like another.
+_UNSEEN = frozenset(
+    map(chr, (0xAD, 0x61C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF))
+)
 _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86_400
@@ -131,7 +135,8 @@ def duration_words(duration_s: float | None) -> str:
 
 
 def printable(text: str | None, blank: str = "(no name)") -> str:
-    """The text with control characters as pictures and broken code points replaced; never empty."""
+    """The text with control characters as pictures, marks that nobody sees as `[U+202E]`, and broken code points
+    replaced; never empty."""
     if not text or not text.strip():
         return blank
     return text if text.isprintable() else "".join(_picture(char) for char in text)
@@ -148,6 +153,8 @@ def _picture(char: str) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "\u2421"
+    if char in _UNSEEN:
+        return f"[U+{code:04X}]"
     if 0x80 <= code < 0xA0 or 0xD800 <= code <= 0xDFFF:
         return "\ufffd"
     return char

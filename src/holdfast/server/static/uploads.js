@@ -4,9 +4,11 @@
   const { one, all, say } = window.holdfast;
   const PIECE = 16 * 2 ** 20, SMALL = 2 ** 20, OCTETS = "application/offset+octet-stream", AT_ONCE = 3, SHOWN = 12, STORE = "holdfast-upload:";
   const WAITS = [1, 2, 4, 8, 15, 30];
-  const uploads = [];
+  const uploads = [], SAME = document.currentScript.dataset.same;
   let place, picker, wanted;
 
+  // Marks that turn a text round or are not seen, as the server shows them.
+  const plain = (name) => name.replace(/[\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (mark) => "[U+" + mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "]");
   const make = (tag, attributes = {}, ...children) => {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) name in node ? (node[name] = value) : node.setAttribute(name, value);
@@ -130,6 +132,7 @@
     if (arrived <= from) return (upload.sure = arrived);
     upload.compared = 0;
     draw();
+    if (!window.holdfast.same) await new Promise((onload, onerror) => document.head.append(make("script", { src: SAME, onload, onerror })));
     const same = await window.holdfast.same(upload.file, from, arrived, async (blocks) => {
       if (upload.turn !== turn) throw new Error("lost");
       const xhr = await ask(upload, "POST", upload.url + "/same", { "Content-Type": "application/json" }, JSON.stringify({ blocks }));
@@ -296,10 +299,10 @@
     first.hidden = state === "done" || state === "elsewhere";
     second.hidden = state === "elsewhere";
     first.title = sending ? "Pause" : state === "asleep" ? "Choose the file" : "Go on";
-    first.setAttribute("aria-label", first.title + ": " + upload.name);
+    first.setAttribute("aria-label", first.title + ": " + plain(upload.name));
     first.firstChild.firstChild.setAttribute("d", sending ? "M9 6v12M15 6v12" : state === "asleep" ? "M12 16V4m0 0L7 9m5-5 5 5M4 20h16" : "M8 5v14l11-7z");
     second.title = state === "done" ? "Close" : "Cancel";
-    second.setAttribute("aria-label", second.title + ": " + upload.name);
+    second.setAttribute("aria-label", second.title + ": " + plain(upload.name));
   }
   const icon = (path) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), line = document.createElementNS(svg.namespaceURI, "path");
@@ -312,11 +315,11 @@
   };
   function rowOf(upload) {
     if (upload.row) return upload.row;
-    const name = upload.dataset ? make("a", { href: "/datasets/" + upload.dataset }, upload.name) : upload.name;
+    const name = upload.dataset ? make("a", { href: "/datasets/" + upload.dataset }, plain(upload.name)) : plain(upload.name);
     const press = (then) => make("button", { type: "button", className: "plain icon tiny", onclick: then }, icon("M6 6l12 12M18 6 6 18"));
     return (upload.row = make("div", {},
-      make("bdi", { className: "n", title: upload.name }, name),
-      make("progress", { max: 1, "aria-label": upload.name }),
+      make("bdi", { className: "n", title: plain(upload.name) }, name),
+      make("progress", { max: 1, "aria-label": plain(upload.name) }),
       make("span", { className: "t" }), make("span", { className: "t s" }), make("span", { className: "t" }),
       make("span", { className: "b" }, press(() => toggle(upload)), press(() => drop(upload))),
       make("span", { className: "why" })));
