@@ -10,6 +10,8 @@ import time
 import pytest
 from tests.cli.lab import ENVIRONMENT, Lab
 
+import holdfast
+
 
 def test_run_makes_datasets_of_its_outputs(lab: Lab):
     lab.put("numbers.txt", "3\n1\n2\n")
@@ -183,3 +185,14 @@ def test_outputs_that_cannot_be_stored_end_the_command_that_waits(lab: Lab):
 def test_a_command_that_writes_titles_of_errors_ends_with_its_own_code(lab: Lab):
     answer = lab.call("run", "--", "sh", "-c", "echo 'Not allowed: me' >&2; exit 9")
     assert answer.code == 9
+
+
+@pytest.mark.parametrize("program", ["nosuchprogram", "/bin/nosuchprogram"])
+def test_a_command_that_is_not_there_is_told_without_python(lab: Lab, program: str):
+    answer = lab.call("run", "--", program)
+    assert answer.code == 127
+    assert f"holdfast: {program}: No such file or directory\n" in answer.err
+    with holdfast.open(lab.home / "holdfast.yml") as hold:
+        [told] = [event.text for event in hold.events() if event.kind == "job.failed"]
+    assert told.count("exit code 127") == 1, told
+    assert "exit code 127: the command was not found" in told

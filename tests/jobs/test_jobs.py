@@ -384,7 +384,7 @@ def test_output_by_offset_and_its_bound(lab: Lab):
     assert lab.jobs.output(job.id, "stdout", offset=19_990, limit=5) == b"xxxxx"
     assert lab.jobs.output(job.id, "stdout", offset=20_000) == b""
     assert lab.jobs.output(job.id, "stderr", offset=1) == b"ad\n"
-    assert job.note == "exit code 1; stdout: the first 20000 of 50000 bytes are kept"
+    assert job.note == "exit code 1; stdout: the first 19.5 KiB of 48.8 KiB are kept"
     with pytest.raises(NotFound, match="stdout and stderr"):
         lab.jobs.output(job.id, "../spec.json")
 

@@ -116,7 +116,7 @@ def test_the_log_is_bounded_and_says_so(bench: Bench):
     assert ended.exit_code == 0, "a full log does not stop the command"
     assert bench.text("stdout") == "x" * 1000
     assert bench.text("stderr") == "done\n"
-    assert ended.notes == ("stdout: the first 1000 of 50000 bytes are kept",)
+    assert ended.notes == ("stdout: the first 1000 B of 48.8 KiB are kept",)
 
 
 def test_the_last_words_are_kept(bench: Bench):

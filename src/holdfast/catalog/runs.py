@@ -198,7 +198,8 @@ class RunLedger:
     def finish(self, job: Job, state: JobState, *, exit_code: int | None, note: str | None) -> Job | None:
         """The job is over: its inputs are let go."""
         ending = {"new_state": state, "new_exit_code": exit_code, "new_note": note}
-        words = state if exit_code is None else f"{state}, exit code {exit_code}"
+        is_told = exit_code is None or (note or "").startswith(f"exit code {exit_code}")
+        words = state if is_told else f"{state}, exit code {exit_code}"
         with self._db.write() as cursor:
             if self._finish.run(cursor, {**_mine(job), **ending, "now": self._clock.now_us()}) != 1:
                 return None

@@ -57,6 +57,16 @@ def main(folder: str) -> int:
     return 0
 
 
+def size_words(size_bytes: int) -> str:
+    """A number of bytes for people, as everywhere in Holdfast; nothing of it is imported here."""
+    size, units = float(size_bytes), ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if size < 1024 or unit == units[-1]:
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
 class Bell:
     """Signals wake the loop through a pipe: SIGTERM asks to stop, SIGCHLD tells of an end."""
 
@@ -126,7 +136,7 @@ class Log:
         """What is missing in the file."""
         found = []
         if self._seen > self._bytes_max:
-            found.append(f"{self.name}: the first {self._bytes_max} of {self._seen} bytes are kept")
+            found.append(f"{self.name}: the first {size_words(self._bytes_max)} of {size_words(self._seen)} are kept")
         if self._trouble:
             found.append(f"{self.name}: not all of it could be kept: {self._trouble}")
         return found
@@ -209,7 +219,10 @@ class Supervised:
         try:
             self._become_the_command(supervisor)
         except OSError as error:
-            missing = error.filename or self._spec["argv"][0]
+            command = self._spec["argv"][0]
+            missing = os.fsdecode(error.filename or command)
+            if os.path.basename(missing) == command:  # the last place of PATH that was looked at
+                missing = command
             message = f"holdfast: {missing}: {error.strerror}\n"
             code = 127 if isinstance(error, FileNotFoundError) else 126
         except BaseException as error:  # noqa: BLE001 - the child may not go on as a second supervisor
