@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from tests.api.served import ADMIN, ALICE, Served, add_people, make_hold, runnin
 
 from holdfast import __version__
 from holdfast.errors import HoldfastError, NoSpace, Unavailable
-from holdfast.server.api import shapes
+from holdfast.server.api import service, shapes
 from holdfast.server.settings import ServerSettings
 
 PROBLEM = TypeAdapter(shapes.Problem)
@@ -294,3 +295,32 @@ def test_the_catalog_deleted_under_the_server(served: Served, alice: httpx.Clien
     assert answer.status_code == 503
     assert "was taken away" in answer.json()["detail"]
     assert stranger.get("/healthz").status_code == 200
+
+
+def test_ready_although_pools_are_away(served: Served, alice: httpx.Client, stranger: httpx.Client):
+    assert stranger.get("/readyz").json() == {"ready": True, "pools": {"newdata": "available", "olddata": "available"}}
+    served.hold.set_pool_state("newdata", "offline")
+    answer = stranger.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["pools"] == {"newdata": "unavailable", "olddata": "available"}
+
+
+def test_a_pool_that_hangs_holds_nobody_up(served: Served, stranger: httpx.Client, monkeypatch):
+    go_on = threading.Event()
+    asked = []
+
+    def hang() -> dict[str, str]:
+        asked.append(1)
+        go_on.wait(30)
+        return {}
+
+    monkeypatch.setattr(service, "POOLS_S", 0.1)
+    monkeypatch.setattr(served.hold, "unavailable", hang)
+    try:
+        for _ in range(3):
+            answer = stranger.get("/readyz")
+            assert answer.status_code == 200
+            assert answer.json() == {"ready": True, "pools": {"newdata": "unknown", "olddata": "unknown"}}
+        assert len(asked) == 1, "one question at a time"
+    finally:
+        go_on.set()
