@@ -36,6 +36,16 @@ S3_CHILD = """\
         </object_store>
     </backends>
 """
+IRODS_CHILD = """\
+        <object_store id="rods" type="irods" order="2">
+            <auth username="rods" password="very secret" />
+            <resource name="demoResc" />
+            <zone name="tempZone" />
+            <connection host="127.0.0.1" port="1247" />
+            <extra_dir type="job_work" path="{home}/gx/jobs" />
+        </object_store>
+    </backends>
+"""
 
 
 @pytest.fixture
@@ -120,9 +130,9 @@ def test_a_file_where_a_pools_folder_should_be_is_said_by_whoever_needs_it(lab: 
 
 
 def test_check_of_a_type_without_driver(lab: Lab, galaxy):
-    galaxy.write_text(galaxy.read_text().replace("    </backends>\n", S3_CHILD.format(home=lab.home)))
+    galaxy.write_text(galaxy.read_text().replace("    </backends>\n", IRODS_CHILD.format(home=lab.home)))
     answer = lab.call("check", "--config", galaxy)
-    assert "swifty" in answer.out
+    assert "rods" in answer.out
     assert "is not there yet" in answer.out
     assert "very secret" not in answer.out + answer.err
 
