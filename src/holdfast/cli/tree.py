@@ -95,8 +95,8 @@ SECTIONS: tuple[Section, ...] = (
                 "List cache folders with what they hold.",
                 (
                     Leaf("ls", "cache:cache_ls", "List what the caches hold, by key."),
-                    Leaf("warm", "cache:cache_warm", "Fetch datasets into the cache, whole and verified."),
-                    Leaf("drop", "cache:cache_drop", "Take copies out of the cache; the datasets stay in their pools."),
+                    Leaf("warm", "warming:cache_warm", "Fetch datasets into the cache, whole and verified."),
+                    Leaf("drop", "warming:cache_drop", "Take copies out of the cache; datasets stay in their pools."),
                 ),
                 "holdfast cache",
                 alone=Leaf("cache", "cache:cache", "List cache folders with what they hold."),
