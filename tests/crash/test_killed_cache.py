@@ -104,10 +104,9 @@ def verify(lab: Lab, blobs: dict[Key, bytes]) -> None:
         assert read_at(driver, middle, middle + 100, options, key) == content[middle : middle + 100]
         with driver.open(key, GetOptions(local=True, version=options.version)) as reader:
             assert reader.local_path.read_bytes() == content
-    driver.close()
+    driver.close()  # waits for the sweep
     lab.audit()
-    held = lab.rows("SELECT file FROM entry")
-    assert {row[0] for row in held} == set(lab.files()), "a file that nobody knows"
+    assert {row[0] for row in lab.rows("SELECT file FROM entry")} == set(lab.files()), "a file that nobody knows"
 
 
 @pytest.mark.needs("fork")

@@ -49,7 +49,7 @@ def test_a_small_cold_object_costs_one_request_in_all(lab: Lab, size_bytes: int)
 
 
 def test_a_small_cold_local_path_costs_one_request(lab: Lab):
-    content, options = lab.store(6 * MIB + 5)
+    content, options = lab.store(3 * MIB + 5)
     with lab.cache().open(K, GetOptions(local=True, version=options.version, digest=options.digest)) as reader:
         assert reader.local_path.read_bytes() == content
         assert os.pread(reader.fileno(), 5, MIB) == content[MIB : MIB + 5]

@@ -22,9 +22,10 @@ from holdfast.blobs import BLOCK_BYTES, BlobStat, ByteRange, GetOptions, Reader
 from holdfast.errors import PreconditionFailed
 from holdfast.keys import Key
 from holdfast.layers.cached.entries import Entry, NewEntry
-from holdfast.layers.cached.fetching import Held, cut_off, give_back
+from holdfast.layers.cached.fetching import Held, cut_off
 from holdfast.layers.cached.here import Here, Spot
 from holdfast.layers.cached.locks import alone_in
+from holdfast.layers.cached.place import Place
 from holdfast.layers.cached.stream import PastStream, reader_of
 from holdfast.layers.cached.trouble import CacheTrouble, Mismatch, on_disk
 from holdfast.stores.base import Driver
@@ -55,31 +56,20 @@ class Beginning:
             os.close(door)
 
     def _ask(self, spot: Spot, key: Key, options: GetOptions, blocks: tuple[int, int]) -> Held | Reader | None:
-        file = spot.place.new_file()
-        ticket = self._here.reserve(spot, file, (blocks[1] - blocks[0]) * BLOCK_BYTES)
-        added = False
+        reader = self._first_request(key, options, blocks)
+        stat = reader.stat
+        start, stop = (ByteRange(blocks[0] * BLOCK_BYTES, blocks[1] * BLOCK_BYTES)).within(stat.size_bytes)
+        if not spot.room.can_hold(stat.size_bytes) or (start == stop and stat.size_bytes):
+            return reader_of(PastStream(self._inner, stat, options.range, first=(reader, start, stop)))
+        with reader:
+            content = _all_of(self._inner.name, reader, stop - start)
         try:
-            reader = self._first_request(key, options, blocks)
-            stat = reader.stat
-            start, stop = (ByteRange(blocks[0] * BLOCK_BYTES, blocks[1] * BLOCK_BYTES)).within(stat.size_bytes)
-            if not spot.room.can_hold(stat.size_bytes) or (start == stop and stat.size_bytes):
-                stream = PastStream(self._inner, stat, options.range, first=(reader, start, stop))
-                return reader_of(stream)
-            with reader:
-                content = _all_of(self._inner.name, reader, stop - start)
-            try:
-                held = self._add(spot, NewEntry(stat, file, ticket), content, blocks[0], options)
-            except CacheTrouble as trouble:
-                spot.troubled(trouble)
-                memory = Reader(io.BytesIO(content), stat)
-                return reader_of(PastStream(self._inner, stat, options.range, first=(memory, start, stop)))
-            added = held is not None
-            return held if held is not None else self._of_somebody_else(spot, stat)
-        finally:
-            if not added:
-                with contextlib.suppress(OSError):
-                    spot.place.files.unlink(spot.place.path_of(file))
-                give_back(spot, ticket)
+            held = self._write(spot, stat, content, blocks[0], options)
+        except CacheTrouble as trouble:
+            spot.troubled(trouble)
+            memory = Reader(io.BytesIO(content), stat)
+            return reader_of(PastStream(self._inner, stat, options.range, first=(memory, start, stop)))
+        return held if held is not None else self._of_somebody_else(spot, stat)
 
     def _first_request(self, key: Key, options: GetOptions, blocks: tuple[int, int]) -> Reader:
         wanted = GetOptions(
@@ -90,9 +80,11 @@ class Beginning:
         except PreconditionFailed:  # what the catalog knows is out of date: whoever asked sees it in the stat
             return self._inner.open(key, replace(wanted, version=None))
 
-    def _add(self, spot: Spot, new: NewEntry, content: memoryview, first: int, options: GetOptions) -> Held | None:
+    def _write(
+        self, spot: Spot, stat: BlobStat, content: memoryview, first: int, options: GetOptions
+    ) -> Held | None:
         """Write the first bytes into a new file and record them. None: there is an entry of this version already."""
-        place, stat = spot.place, new.stat
+        new = NewEntry(stat, spot.place.new_file())
         expected = options.digest if options.version in (None, stat.version) else None
         if len(content) == stat.size_bytes:
             digest = f"blake3:{blake3(content).hexdigest()}"
@@ -101,23 +93,20 @@ class Beginning:
                 spot.tally.count(damaged=1)
                 _LOG.warning("%s came from pool %s with other bytes than those stored", stat.key, self._inner.name)
                 raise Mismatch(stat.key, expected, digest)
-        with on_disk():
-            fd = place.create(new.file)
-            try:
-                os.lseek(fd, first * BLOCK_BYTES, os.SEEK_SET)
-                done = 0
-                while done < len(content):
-                    done += place.files.write(fd, content[done:])
-                new = new._replace(mtime_ns=os.fstat(fd).st_mtime_ns)
-                blocks = (first, first + -(-len(content) // BLOCK_BYTES))
-                entry = place.entries.add(self._inner.name, new, blocks, place.boot, self._here.now_us())
-            except BaseException:
+        fd = spot.place.create(new.file)
+        entry = None
+        try:
+            mtime_ns = _write_at(spot.place, fd, first * BLOCK_BYTES, content)
+            blocks = (first, first + -(-len(content) // BLOCK_BYTES))
+            entry = self._here.add(spot, self._inner.name, new._replace(mtime_ns=mtime_ns), blocks)
+        finally:
+            if entry is None:
                 os.close(fd)
-                raise
-        spot.tally.count(fetched_bytes=len(content))
+                with contextlib.suppress(OSError):
+                    spot.place.files.unlink(spot.place.path_of(new.file))
         if entry is None:
-            os.close(fd)
             return None
+        spot.tally.count(fetched_bytes=len(content))
         held = Held(spot, entry, fd, expected)
         held.came_bytes = len(content)
         return held
@@ -137,6 +126,16 @@ def first_of(wanted: ByteRange | None, blocks_max: int) -> tuple[int, int]:
     if wanted.stop is None:
         return first, first + blocks_max
     return first, min(max(-(-wanted.stop // BLOCK_BYTES), first + 1), first + blocks_max)
+
+
+def _write_at(place: Place, fd: int, at: int, content: memoryview) -> int:
+    """Write all of it there; the file's time of change."""
+    with on_disk():
+        os.lseek(fd, at, os.SEEK_SET)
+        done = 0
+        while done < len(content):
+            done += place.files.write(fd, content[done:])
+        return os.fstat(fd).st_mtime_ns
 
 
 def _door_of(pool: str, key: str) -> int:

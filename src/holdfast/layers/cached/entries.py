@@ -13,8 +13,8 @@ from typing import NamedTuple
 from holdfast.blobs import BLOCK_BYTES, BlobStat
 from holdfast.keys import Key
 from holdfast.layers.cached.index import Index
-from holdfast.layers.cached.ledger import Ticket
-from holdfast.layers.cached.trouble import Gone
+from holdfast.layers.cached.ledger import Limits, Ticket, totals_in
+from holdfast.layers.cached.trouble import Gone, NoRoom
 
 CHUNK_BLOCKS = 1024
 
@@ -78,14 +78,22 @@ class Entry(NamedTuple):
 
 
 class NewEntry(NamedTuple):
-    """What is known of an entry when its first bytes are in its file. `ticket` is the room that was reserved."""
+    """What is known of an entry when its first bytes are in its file. `ticket` is the room that was reserved for them,
+    if it was."""
 
     stat: BlobStat
     file: str
-    ticket: Ticket
+    ticket: Ticket | None = None
     digest: str | None = None
     verified: bool = False
     mtime_ns: int | None = None
+
+
+class Added(NamedTuple):
+    """A new entry, and how much is held and reserved with it."""
+
+    entry: Entry | None
+    full_bytes: int
 
 
 class Entries:
@@ -139,25 +147,32 @@ class Entries:
 
     # -- changing ---------------------------------------------------------------------------------------------------
 
-    def add(self, pool: str, new: NewEntry, blocks: tuple[int, int], boot: str, now_us: int) -> Entry | None:
-        """A new entry with the first of its blocks, and the room for them taken; None if there is one already."""
+    def add(
+        self, pool: str, new: NewEntry, blocks: tuple[int, int], limits: Limits | None, *, boot: str, now_us: int
+    ) -> Added:
+        """A new entry with the first of its blocks. `NoRoom` if the limits do not allow them; with a ticket they need
+        none. No entry comes back if there is one of this version already."""
         stat = new.stat
-        first, stop = blocks
-        size = bytes_of(stat.size_bytes, first, stop)
+        size = bytes_of(stat.size_bytes, *blocks)
         whole = size == stat.size_bytes
         with self._index.write() as writer:
+            totals = totals_in(writer)
+            if limits is not None and not limits.allow(totals, size):
+                raise NoRoom(f"no room for {size} bytes: what the cache holds is being read or pinned")
             row = writer.execute(
                 _ADD,
                 (pool, stat.key, stat.version, new.file, stat.size_bytes, stat.modified_us, size, whole, new.digest,
                  new.verified, now_us, boot, new.mtime_ns if whole else None),
             ).fetchone()  # fmt: skip
+            full = totals.held_bytes + totals.reserved_bytes + size
             if row is None:
-                return None
+                return Added(None, full - size)
             if not whole:
-                _set_bits(writer, row[0], first, stop)
+                _set_bits(writer, row[0], *blocks)
             writer.execute("UPDATE total SET entries=entries+1, held=held+?", (size,))
-            writer.execute("DELETE FROM room WHERE id=? AND file=?", (new.ticket.id, new.ticket.file))
-        return Entry._make(row)
+            if new.ticket is not None:
+                writer.execute("DELETE FROM room WHERE id=? AND file=?", (new.ticket.id, new.ticket.file))
+        return Added(Entry._make(row), full)
 
     def record(self, entry: Entry, blocks: tuple[int, int], ticket: Ticket, *, boot: str, mtime_ns: int) -> bool:
         """These blocks are in the file now; so much less of the ticket is left. Whether the entry is whole with them.

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from holdfast.layers.cached.entries import Entry, NewEntry, bytes_of
 from holdfast.layers.cached.ledger import Ticket
 from holdfast.layers.cached.place import CacheFolder, Place
 from holdfast.layers.cached.room import Room
@@ -86,7 +87,7 @@ class Here:
         self, folders: Sequence[CacheFolder], *, files: Files, clock: Clock, entropy: Entropy
     ) -> None:
         self.process_id = os.getpid()
-        self.now_us = clock.now_us
+        self._now_us = clock.now_us
         self.spots = tuple(
             Spot(Place(folder, files=files, clock=clock, entropy=entropy), clock) for folder in folders
         )
@@ -129,9 +130,25 @@ class Here:
     def reserve(self, spot: Spot, file: str, size_bytes: int) -> Ticket:
         """Room for these bytes; `NoRoom`. Evicts ahead of time where the folder is nearly full."""
         ticket = spot.room.reserve(file, size_bytes)
-        if spot.room.is_above_high_water(ticket):
-            self.tend(spot, "evict", spot.room.evict)
+        self._evict_ahead(spot, ticket.full_bytes)
         return ticket
+
+    def add(self, spot: Spot, pool: str, new: NewEntry, blocks: tuple[int, int]) -> Entry | None:
+        """A new entry whose first blocks are in its file; None if there is one already, `NoRoom` if they find none."""
+        place = spot.place
+        limits = spot.room.limits() if new.ticket is None else None
+        try:
+            added = place.entries.add(pool, new, blocks, limits, boot=place.boot, now_us=self._now_us())
+        except NoRoom:
+            spot.room.make(bytes_of(new.stat.size_bytes, *blocks))
+            limits = spot.room.limits()
+            added = place.entries.add(pool, new, blocks, limits, boot=place.boot, now_us=self._now_us())
+        self._evict_ahead(spot, added.full_bytes)
+        return added.entry
+
+    def _evict_ahead(self, spot: Spot, full_bytes: int) -> None:
+        if spot.room.is_above_high_water(full_bytes):
+            self.tend(spot, "evict", spot.room.evict)
 
     def submit(self, act: Callable[[], None]) -> Future[None]:
         """Do it in another thread, soon."""

@@ -166,11 +166,10 @@ class Keeping:
     def _add(self, spot: Spot, stat: BlobStat, file: str, ticket: Ticket, found: os.stat_result) -> None:
         if found.st_size != stat.size_bytes:
             raise CacheTrouble("a file of the cache is not as long as what was written")
-        place = spot.place
         new = NewEntry(stat, file, ticket, stat.checksum, verified=True, mtime_ns=found.st_mtime_ns)
         blocks = (0, -(-stat.size_bytes // BLOCK_BYTES))
         assert bytes_of(stat.size_bytes, *blocks) == stat.size_bytes
-        if place.entries.add(self._inner.name, new, blocks, place.boot, self._here.now_us()) is None:
+        if self._here.add(spot, self._inner.name, new, blocks) is None:
             raise NoRoom("there is an entry of this version already")
 
 

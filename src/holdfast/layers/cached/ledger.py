@@ -6,6 +6,7 @@ had reserved is given back by whoever looks next (`place`).
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -21,6 +22,20 @@ class Ticket(NamedTuple):
     file: str
     size_bytes: int
     full_bytes: int = 0
+
+
+class Limits(NamedTuple):
+    """How much may be held and reserved at most (None: no bound), and how much more the disk can take."""
+
+    bound_bytes: int | None
+    free_bytes: int
+
+    def allow(self, totals: Totals, size_bytes: int) -> bool:
+        """Whether so many bytes more would fit below the bound, and onto the disk beside what others have reserved."""
+        full = totals.held_bytes + totals.reserved_bytes + size_bytes
+        if self.bound_bytes is not None and full > self.bound_bytes:
+            return False
+        return totals.reserved_bytes + size_bytes <= self.free_bytes
 
 
 class Totals(NamedTuple):
@@ -46,6 +61,11 @@ class Counts(NamedTuple):
 _TOTALS = "SELECT held, (SELECT coalesce(sum(size), 0) FROM room), entries FROM total"
 
 
+def totals_in(connection: sqlite3.Connection) -> Totals:
+    """What is held and reserved, as a transaction sees it."""
+    return Totals._make(connection.execute(_TOTALS).fetchone())
+
+
 class Ledger:
     """The books of one folder."""
 
@@ -58,21 +78,16 @@ class Ledger:
         """What is held and reserved now."""
         return Totals._make(self._index.row(_TOTALS))
 
-    def reserve(
-        self, session: int, file: str, size_bytes: int, *, bound_bytes: int | None, free_bytes: int
-    ) -> Ticket | None:
-        """A ticket for so many bytes, or None: they would not fit below the bound, or not onto the disk beside what
-        others have reserved there."""
+    def reserve(self, session: int, file: str, size_bytes: int, limits: Limits) -> Ticket | None:
+        """A ticket for so many bytes, or None: the limits do not allow it."""
         with self._index.write() as writer:
-            held, reserved, _ = writer.execute(_TOTALS).fetchone()
-            if bound_bytes is not None and held + reserved + size_bytes > bound_bytes:
-                return None
-            if reserved + size_bytes > free_bytes:
+            totals = totals_in(writer)
+            if not limits.allow(totals, size_bytes):
                 return None
             row = writer.execute(
                 "INSERT INTO room (session, file, size) VALUES (?, ?, ?) RETURNING id", (session, file, size_bytes)
             ).fetchone()
-        return Ticket(row[0], file, size_bytes, held + reserved + size_bytes)
+        return Ticket(row[0], file, size_bytes, totals.held_bytes + totals.reserved_bytes + size_bytes)
 
     def release(self, ticket: Ticket) -> None:
         """What is left of the ticket is free again."""

@@ -28,7 +28,7 @@ from holdfast.stores.base import Driver
 
 ATTEMPTS = 8  # against entries that go between two looks
 FIRST_BLOCKS_MAX = 4  # of a range whose end is known
-FIRST_LOCAL_BLOCKS = 8
+FIRST_LOCAL_BLOCKS = 4
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Opening:
                     continue
                 if isinstance(held, Reader):
                     held.close()
-                    raise NoRoom(f"it has {held.stat.size_bytes} bytes, more than the cache may hold")
+                    raise NoRoom(f"there is no room for its {held.stat.size_bytes} bytes")
                 return self._complete(held, on_progress)
             except Gone:
                 continue

@@ -34,6 +34,7 @@ from holdfast.seams import Clock, Entropy, Files, hold_alone, hold_shared
 
 FORMAT = "1"
 REST_S = 10.0
+ATTEMPTS = 3
 MIN_FREE_BYTES = 1024**3
 MIN_FREE_PART = 0.05
 _BLOCK_OF_STAT_BYTES = 512
@@ -115,9 +116,9 @@ class Place:
         return self._index is not None
 
     def rest(self, trouble: CacheTrouble) -> None:
-        """It failed: leave it alone for a while, or begin its index anew if that is the trouble."""
+        """It failed: leave it alone for a while; or open it anew, if its index is damaged or the folder was deleted."""
         with self._opening:
-            if isinstance(trouble, Damaged):
+            if isinstance(trouble, Damaged) or inode_of(self._index_path) != self._inode:
                 self._inode = None
                 return
             self._rest(trouble)
@@ -150,15 +151,20 @@ class Place:
         return f"{self.path}/blobs/{file[:2]}/{file}"
 
     def create(self, file: str) -> int:
-        """A new file for a blob, open for writing, with a lease on it. Its room is reserved: it is known."""
+        """A new file for a blob, open for writing, with a lease on it: so a sweep knows that somebody is at it."""
         path = self.path_of(file)
-        try:
-            fd = self.files.create(path, 0o666)
-        except FileNotFoundError:
-            self.make_home(file)
-            fd = self.files.create(path, 0o666)
-        hold_shared(fd)
-        return fd
+        for _ in range(ATTEMPTS):
+            with on_disk():
+                try:
+                    fd = self.files.create(path, 0o666)
+                except FileNotFoundError:
+                    self.make_home(file)
+                    fd = self.files.create(path, 0o666)
+                hold_shared(fd)
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)  # a sweep was quicker than the lease
+        raise CacheTrouble("new files vanish at once")
 
     def make_home(self, file: str) -> None:
         """The folder in which a file lies."""
@@ -252,6 +258,7 @@ class Place:
         for session in self.ledger.sessions():
             if session == self.session or is_held(self._session_fd, session):
                 continue
+            self.needs_sweep = True  # it may have made a file that it did not come to record
             on_disk_bytes: dict[str, int] = {}
             for ticket in self.ledger.tickets_of(session):
                 try:
@@ -265,14 +272,15 @@ class Place:
                     self._unlink_unused(file)
 
     def sweep(self) -> int:
-        """Remove files that nobody knows: after a power cut, or from before an index that was set aside. How many."""
+        """Remove files that nobody knows: after a kill or a power cut, or from before an index that was set aside. How
+        many."""
+        self.needs_sweep = False
         removed = 0
         with on_disk():
             for folder in sorted(os.listdir(f"{self.path}/blobs")):
                 for file in os.listdir(f"{self.path}/blobs/{folder}"):
                     if not self.ledger.is_known(file) and self._unlink_unused(file):
                         removed += 1
-        self.needs_sweep = False
         return removed
 
     # -- inside -----------------------------------------------------------------------------------------------------

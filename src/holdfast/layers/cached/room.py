@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from holdfast.layers.cached.ledger import Ticket
+from holdfast.layers.cached.ledger import Limits, Ticket
 from holdfast.layers.cached.locks import WHOLE, alone_in
 from holdfast.layers.cached.place import Place
 from holdfast.layers.cached.tally import Tally
@@ -40,17 +40,26 @@ class Room:
             raise NoRoom(f"{size_bytes} bytes are more than the cache may hold ({self._place.folder.bound_bytes})")
         ticket = self._try(file, size_bytes)
         if ticket is None:
-            self._place.end_dead_sessions()
-            self.evict(size_bytes)
+            self.make(size_bytes)
             ticket = self._try(file, size_bytes)
         if ticket is None:
             raise NoRoom(f"no room for {size_bytes} bytes: what the cache holds is being read or pinned")
         return ticket
 
-    def is_above_high_water(self, ticket: Ticket) -> bool:
-        """Whether, with this ticket, it is time to evict."""
+    def limits(self) -> Limits:
+        """What may be held, and what the disk can take."""
+        place = self._place
+        return Limits(place.folder.bound_bytes, place.free_bytes() - place.min_free_bytes())
+
+    def is_above_high_water(self, full_bytes: int) -> bool:
+        """Whether it is time to evict."""
         bound = self._place.folder.bound_bytes
-        return bound is not None and ticket.full_bytes > bound * HIGH_WATER
+        return bound is not None and full_bytes > bound * HIGH_WATER
+
+    def make(self, size_bytes: int) -> None:
+        """Try to make room for so many bytes."""
+        self._place.end_dead_sessions()
+        self.evict(size_bytes)
 
     def evict(self, need_bytes: int = 0) -> int:
         """Bring the folder down to its low-water mark, with room for `need_bytes` more; the bytes freed. One at a time:
@@ -70,11 +79,7 @@ class Room:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _try(self, file: str, size_bytes: int) -> Ticket | None:
-        place = self._place
-        return place.ledger.reserve(
-            place.session, file, size_bytes,
-            bound_bytes=place.folder.bound_bytes, free_bytes=place.free_bytes() - place.min_free_bytes(),
-        )  # fmt: skip
+        return self._place.ledger.reserve(self._place.session, file, size_bytes, self.limits())
 
     def _excess(self, need_bytes: int) -> int:
         """How many bytes have to go: down to the low-water mark, and never less room than needed."""
