@@ -98,7 +98,8 @@ class Catalog:
             if catalog.db.is_sqlite and found is not None:
                 _close_to_others(state_dir, catalog.db.path)
             if found is None:
-                refuse_if_lost(catalog.db, state_dir)
+                if catalog.db.is_sqlite:
+                    refuse_if_lost(catalog.db.path, state_dir)
                 migrate.create(catalog.db)
             elif found != schema.HEAD:
                 raise SchemaMismatch(
@@ -133,7 +134,8 @@ class Catalog:
         db = Database(url or f"sqlite:///{state_dir / SQLITE_FILE}")
         try:
             if migrate.version(db) is None:
-                refuse_if_lost(db, state_dir)
+                if db.is_sqlite:
+                    refuse_if_lost(db.path, state_dir)
             return migrate.upgrade(db)
         finally:
             db.close()
@@ -170,15 +172,15 @@ class Catalog:
         self.db.close()
 
 
-def refuse_if_lost(db: Database, state_dir: Path) -> None:
+def refuse_if_lost(file: Path, state_dir: Path) -> None:
     """`CatalogError` if there is no catalog file although the state directory has been worked with: an empty one would
     hide that all is lost."""
-    left = [name for name in _LEFT_BEHIND if db.is_sqlite and _holds_something(state_dir / name)]
-    if not left or db.path.exists():  # another process may have made it a moment ago
+    left = [name for name in _LEFT_BEHIND if _holds_something(state_dir / name)]
+    if not left or file.exists():  # another process may have made it a moment ago
         return
     raise CatalogError(
         f"the state directory {state_dir} is not new (it has {', '.join(left)}), but its catalog is missing: restore "
-        f"{db.path.name} from your backup, or, if there is none, make an empty one with: holdfast catalog create, and "
+        f"{file.name} from your backup, or, if there is none, make an empty one with: holdfast catalog create, and "
         "record what lies in the pools with: holdfast reconcile --adopt"
     )
 

@@ -122,12 +122,11 @@ class Invocation:
     def hold(self) -> Iterator[Hold]:
         """The hold of the document, open until the block ends. Makes no catalog where there is none yet."""
         from holdfast.catalog.catalog import SQLITE_FILE, refuse_if_lost
-        from holdfast.catalog.database import Database
         from holdfast.config.build import open_hold
 
         config = self.read_config()
         if config.catalog_url is None and not (config.state_dir / SQLITE_FILE).exists():
-            refuse_if_lost(Database(f"sqlite:///{config.state_dir / SQLITE_FILE}"), config.state_dir)
+            refuse_if_lost(config.state_dir / SQLITE_FILE, config.state_dir)
             message = f"there is no catalog in {config.state_dir} yet; begin with holdfast check (or put, serve)"
             raise UsageError(f"{message}, or say where it is: holdfast --state DIR ...")
         with open_hold(config) as hold:
