@@ -133,9 +133,8 @@ class Catalog:
 
         db = Database(url or f"sqlite:///{state_dir / SQLITE_FILE}")
         try:
-            if migrate.version(db) is None:
-                if db.is_sqlite:
-                    refuse_if_lost(db.path, state_dir)
+            if migrate.version(db) is None and db.is_sqlite:
+                refuse_if_lost(db.path, state_dir)
             return migrate.upgrade(db)
         finally:
             db.close()
