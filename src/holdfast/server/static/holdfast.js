@@ -12,7 +12,7 @@
     setTimeout(() => (live.textContent = text), 50);
   };
 
-  const toast = (html, id, stay) => {
+  const toast = hf.toast = (html, id, stay) => {
     one("#" + id)?.remove();
     const box = document.createElement("div");
     box.id = id;
@@ -72,6 +72,12 @@
   document.addEventListener("htmx:config:request", (event) => {
     const ctx = event.detail.ctx, node = ctx.sourceElement;
     if (polled(event) && (document.hidden || busy(node))) return event.preventDefault();
+    // no answer is nothing that happens in this page: it is said in words, and is no error for the console
+    if (polled(event)) ctx.fetch = (...what) => fetch(...what).catch((error) => {
+      if (!(error instanceof TypeError)) throw error;
+      lost(true);
+      throw new DOMException("no answer", "AbortError");
+    });
     if (tags[node.id] && ctx.target === node) ctx.request.headers["HX-PTag"] = tags[node.id];
   });
   const lost = (yes) => {
