@@ -128,3 +128,53 @@ def test_a_damaged_catalog_is_not_said_to_come_back_by_itself(own_lab: Laborator
     assert answer is not None
     assert answer.status in {500, 503}
     expect(page.get_by_text("comes back by itself")).to_have_count(0)
+
+
+def test_a_folders_files_become_datasets(page: Page, lab: Laboratory):
+    page.on("dialog", lambda dialog: pytest.fail(f"a dialog: {dialog.message}"))
+    page.evaluate("""() => {
+      const file = (name) => ({isFile: true, name, file: (then) => then(new File([name], name))});
+      const folder = (name, ...inside) => ({isFile: false, isDirectory: true, name, createReader: () => {
+        const rest = [inside, []];
+        return {readEntries: (then) => then(rest.shift())};
+      }});
+      const top = folder("run", file("in-folder-1.txt"), folder("deep", file("in-folder-2.txt")), folder("none"));
+      const carried = {types: ["Files"], items: [{kind: "file", webkitGetAsEntry: () => top, getAsFile: () => null}]};
+      const event = new Event("drop", {bubbles: true, cancelable: true});
+      Object.defineProperty(event, "dataTransfer", {value: carried});
+      document.body.dispatchEvent(event);
+    }""")
+    for name in ("in-folder-1.txt", "in-folder-2.txt"):
+        expect(page.locator("#list").get_by_role("row").filter(has_text=name)).to_contain_text("ok")
+        body = lab.newdata / "000" / f"dataset_{lab.dataset(name)['id']}.dat"
+        assert body.read_text() == name
+
+
+def test_the_words_fit_what_one_has_in_hand(lab: Laboratory, new_page: NewPage):
+    lab.put("something.txt", b"x")
+    mouse = signed_in(new_page(lab))
+    expect(mouse.get_by_text("Drop files or folders anywhere")).to_be_visible()
+    touch = signed_in(new_page(lab, has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740}))
+    expect(touch.get_by_text("Drop files or folders anywhere")).to_be_hidden()
+    expect(touch.get_by_text("Several at once")).to_be_visible()
+    plain = signed_in(new_page(lab, java_script_enabled=False))
+    expect(plain.get_by_text("Several at once")).to_be_hidden()
+    expect(plain.get_by_text("One file at a time.")).to_be_visible()
+
+
+def test_a_narrow_list_of_users_says_who_is_active(lab: Laboratory, new_page: NewPage):
+    page = signed_in(new_page(lab, viewport={"width": 360, "height": 740}))
+    page.goto("/users")
+    expect(page.locator(".list .state", has_text="active").first).to_be_visible()
+
+
+def test_a_server_that_is_down_fills_no_console(own_lab: Laboratory, new_page: NewPage):
+    page = signed_in(new_page(own_lab))
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    own_lab.kill()
+    expect(page.get_by_text("The connection to Holdfast is lost.")).to_be_visible(timeout=15_000)
+    page.wait_for_timeout(4000)
+    assert not [text for text in said if "htmx" in text or "TypeError" in text], said
+    own_lab.start()
+    expect(page.get_by_text("The connection to Holdfast is lost.")).to_have_count(0, timeout=15_000)

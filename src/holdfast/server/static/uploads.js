@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { one, all, say } = window.holdfast;
-  const PIECE = 16 * 2 ** 20, SMALL = 2 ** 20, OCTETS = "application/offset+octet-stream", AT_ONCE = 3, SHOWN = 12, STORE = "holdfast-upload:";
+  const PIECE = 16 * 2 ** 20, SMALL = 2 ** 20, OCTETS = "application/offset+octet-stream", AT_ONCE = 3, SHOWN = 12, MOST = 2000, STORE = "holdfast-upload:";
   const WAITS = [1, 2, 4, 8, 15, 30];
   const uploads = [], SAME = document.currentScript.dataset.same;
   let place, picker, wanted;
@@ -428,10 +428,22 @@
     depth = 0;
     over(false);
     const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
-    const folders = items.filter((item) => item.webkitGetAsEntry?.()?.isDirectory).length;
-    add(items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile()).filter(Boolean));
-    if (folders) alert("Folders cannot be uploaded as a whole. Open the folder and drop the files in it.");
+    gather(items.map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile()).filter(Boolean));
   });
+  // The files of dropped folders, however deep: each becomes a dataset of its own, called as it is.
+  async function gather(found) {
+    const files = [], unread = [];
+    for (let entry; (entry = found.shift()) && files.length < MOST; ) {
+      if (entry instanceof File) files.push(entry);
+      else try {
+        if (entry.isFile) files.push(await new Promise((...then) => entry.file(...then)));
+        else for (let reader = entry.createReader(), some; (some = await new Promise((...then) => reader.readEntries(...then))).length; ) found.push(...some);
+      } catch { unread.push(entry.name); }
+    }
+    add(files);
+    const left = found.length ? "Only the first " + MOST + " files are taken at once. Drop the others when they are stored." : unread.length ? "Could not be read: " + unread.slice(0, 5).map(plain).join(", ") : files.length ? "" : "There is no file in what was dropped.";
+    if (left) window.holdfast.toast([left], "dropped", true), setTimeout(() => one("#dropped")?.remove(), 15000);
+  }
   function wire() {
     one("#choose")?.addEventListener("click", () => ((wanted = null), picker.click()));
   }
