@@ -113,7 +113,8 @@ def test_looking_asks_the_bucket_nothing(served: Served, alice: httpx.Client):
     served.hold.keeping.warm(dataset)
     remote = remote_of(served.hold)
     remote.forget_calls()
-    for path in ("/api/pools", "/api/pools/cloud", f"/api/datasets/{dataset.id}/storage", "/metrics", "/api/datasets"):
+    apis = ("/api/pools", "/api/pools/cloud", f"/api/datasets/{dataset.id}/storage", "/metrics", "/api/datasets")
+    for path in (*apis, "/pools", "/datasets", f"/datasets/{dataset.id}"):
         assert alice.get(path).status_code == 200
     assert list(remote.calls()) == []
 
