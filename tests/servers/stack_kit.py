@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,8 +92,13 @@ class Stack:
 
     def cold(self, *datasets: int) -> None:
         """Nothing of these is in the cache any more, and nothing is counted yet."""
-        for dataset_id in datasets:
-            self.hold.keeping.drop(self.hold.find(dataset_id))
+        for dataset in map(self.hold.find, datasets):
+            end_s = time.monotonic() + 10.0
+            self.hold.keeping.drop(dataset)
+            while self.hold.keeping.look(dataset) is not None:  # it is being compared with its digest just now
+                assert time.monotonic() < end_s, f"dataset {dataset.id} stays in the cache"
+                time.sleep(0.01)
+                self.hold.keeping.drop(dataset)
         self.proxy.clear()
 
     def put_cold(self, content: bytes, **options: Any) -> int:
