@@ -388,3 +388,18 @@ def test_a_purge_that_waits_for_its_pool_says_so(lab: Lab):
         "A reap takes them away then.\n"
     )
     assert list(lab.stored()) == ["data2/000/dataset_1.dat"]
+
+
+def test_put_of_standard_input_whose_size_is_announced(lab: Lab):
+    document = lab.home / "holdfast.yml"
+    document.write_text(document.read_text().replace("files_dir: data2,", "files_dir: data2, capacity: 3 MiB,"))
+    answer = lab.program("put", "-", "--name", "x", stdin=bytes(4_000_000))
+    assert answer.code == 4
+    assert "pool newdata had room when the upload began, and filled up after" in answer.err
+    assert "put --size" in answer.err
+    answer = lab.program("put", "-", "--name", "x", "--size", "4000000", "--json", stdin=bytes(4_000_000))
+    assert (answer.code, answer.json["object_store_id"]) == (0, "olddata"), answer.err
+    assert lab.program("put", "-", "--name", "y", "--size", "9", stdin=b"0123456789").code != 0, "it brought more"
+    assert list(lab.stored().values()) == [bytes(4_000_000)]
+    assert lab.call("put", lab.file("a"), "--size", "5").code == 2
+    assert lab.call("put", "-", "--size", "many").code == 2

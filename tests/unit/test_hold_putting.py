@@ -429,6 +429,24 @@ def test_room_is_reserved_before_the_first_byte(tmp_path: Path):
         audit(hold)
 
 
+def test_a_stream_of_unknown_size_that_fills_its_pool_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transfer_module, "STEP_BYTES", 100_000)
+    with make_hold(tmp_path, {"a": {"capacity_bytes": 500_000}, "b": {}}) as hold:
+        with pytest.raises(NoSpace) as caught:
+            hold.put(StreamBody(io.BytesIO(bytes(700_000))), name="x")
+        said = str(caught.value)
+        assert said.startswith("pool a had room when the upload began, and filled up after ")
+        assert said.endswith(
+            "KiB; the size was not announced, so another pool could not be chosen: announce it (put --size, "
+            "Content-Length)"
+        )
+        with pytest.raises(NoSpace, match="so it could not be refused at once"):
+            hold.put(StreamBody(io.BytesIO(bytes(700_000))), name="x", pool="a")
+        assert hold.put(StreamBody(io.BytesIO(bytes(700_000)), 700_000), name="x").object_store_id == "b"
+        assert [pool.reserved_bytes for pool in hold.pools()] == [0, 0]
+        audit(hold)
+
+
 def test_a_stream_of_unknown_size_reserves_as_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(transfer_module, "STEP_BYTES", 100_000)
     with make_hold(tmp_path, {"a": {"capacity_bytes": 500_000}, "b": {}}) as hold:

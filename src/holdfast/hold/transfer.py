@@ -30,7 +30,7 @@ from holdfast.errors import (
 from holdfast.hold.abreast import in_order
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
-from holdfast.placement.policy import Request, no_rounds
+from holdfast.placement.policy import Request, no_rounds, size_words
 from holdfast.stores.base import Store
 
 BATCH = 500  # datasets that share a transaction and a sync
@@ -385,13 +385,26 @@ class _Watch:
             step = max(needed, min(max(STEP_BYTES, self._reserved), STEP_BYTES_MAX))
             try:
                 self._extend(step)
-            except NoSpace:
+            except NoSpace as error:
                 if step == needed:
-                    raise
-                self._extend(needed)
+                    raise self._filled_up(error) from error
+                try:
+                    self._extend(needed)
+                except NoSpace as again:
+                    raise self._filled_up(again) from again
         self._show_life()
         if self._incoming.on_progress is not None:
             self._incoming.on_progress(total)
+
+    def _filled_up(self, error: NoSpace) -> NoSpace:
+        """The pool has no room for what comes; what has come was reserved."""
+        name, asked = self._prepared.object_store_id, self._incoming.request.pool
+        instead = "so another pool could not be chosen" if asked is None else "so it could not be refused at once"
+        return NoSpace(
+            f"pool {name} had room when the upload began, and filled up after {size_words(self._reserved)}; the size "
+            f"was not announced, {instead}: announce it (put --size, Content-Length)",
+            store=name, key=error.key, operation="put",
+        )  # fmt: skip
 
     def _show_life(self) -> None:
         now_s = self._catalog.clock.monotonic_s()

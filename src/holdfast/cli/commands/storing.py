@@ -44,6 +44,10 @@ def put(
     extra_files: Annotated[
         str | None, typer.Option("--extra-files", metavar="DIR", help="Store this folder beside it.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="SIZE", help="How much standard input brings: a pool with room is chosen."),
+    ] = None,
 ) -> None:
     """Store files as datasets.
 
@@ -56,18 +60,21 @@ def put(
         raise UsageError(f"{option} belongs to one file; these are {len(files)}: call put once for each")
     if files.count(STDIN) > 1:
         raise UsageError("standard input can be read once; give - once")
+    if size is not None and files != [STDIN]:
+        raise UsageError("--size is for standard input; the size of a file is known: put - --size 3GiB")
+    size_bytes = None if size is None else words.size_bytes(size, "--size")
     if name is not None:
         check_dataset_name(name)
     labels, owner = words.labels(label or []), words.owner(user)
     for file in files if name is None else ():
         _check_name_of(file)
-    total_bytes = _total_bytes([*files, *([extra_files] if extra_files else [])])
+    total_bytes = size_bytes or _total_bytes([*files, *([extra_files] if extra_files else [])])
     title = _title(files)
     with call.hold_or_begin() as hold, call.progress(title, total_bytes) as progress:
         _warn_of_stranger(call, hold, owner)
         if one:
             dataset = hold.put(
-                _source(files[0]),
+                _source(files[0], size_bytes),
                 name=name or ("stdin" if files[0] == STDIN else None),
                 pool=pool,
                 owner=owner,
@@ -186,12 +193,12 @@ def _items(files: list[str]) -> Iterator[PutItem]:
         yield PutItem(_source(file), "stdin" if file == STDIN else None)
 
 
-def _source(file: str) -> Path | StreamBody:
+def _source(file: str, size_bytes: int | None = None) -> Path | StreamBody:
     if file != STDIN:
         return Path(file)
     from holdfast.blobs import StreamBody
 
-    return StreamBody(sys.stdin.buffer)
+    return StreamBody(sys.stdin.buffer, size_bytes)
 
 
 def _name(file: str) -> str:
