@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 
 from holdfast.catalog.catalog import Catalog
-from holdfast.config.document import HoldfastConfig, PlacedPool, PoolNode, RouterNode, TreeNode, walk_pools
+from holdfast.config.document import HoldfastConfig, PlacedPool, PoolConfig, PoolNode, RouterNode, TreeNode, walk_pools
 from holdfast.config.registry import make_pool, surroundings
 from holdfast.errors import ConfigError, Problem
 from holdfast.hold.facts import Pool, PoolFacts
@@ -62,7 +63,7 @@ def facts_of(placed: PlacedPool) -> PoolFacts:
         store_by=pool.store_by,
         name=pool.name,
         description=pool.description,
-        location=pool.files_dir or _bucket(pool.options.get("bucket")),
+        location=pool.files_dir or _named("bucket", pool) or _named("container", pool),
         order=placed.node.order,
         weight=float(placed.node.weight),
         max_percent_full=placed.max_percent_full,
@@ -79,9 +80,11 @@ def facts_of(placed: PlacedPool) -> PoolFacts:
     )
 
 
-def _bucket(options: object) -> str | None:
-    name = options.get("name") if hasattr(options, "get") else None
-    return f"bucket {name}" if name else None
+def _named(what: str, pool: PoolConfig) -> str | None:
+    """`bucket galaxy`, where the pool's keys name one."""
+    options = pool.options.get(what)
+    name = options.get("name") if isinstance(options, Mapping) else None
+    return f"{what} {name}" if name else None
 
 
 def tree_of(node: TreeNode) -> Node:

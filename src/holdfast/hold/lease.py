@@ -298,7 +298,8 @@ class Lookout:
         """Write the bytes to a stream, checked as by `export`. The number of bytes."""
         found = self.find(dataset)
         expected = found.checksum if wanted is None and extra_file is None else None
-        with self.reader(found.id, extra_file=extra_file) as reader:
+        options = DEFAULT_GET if wanted is None else GetOptions(range=ByteRange(wanted.start))
+        with self.reader(found.id, options, extra_file) as reader:
             size = reader.stat.size_bytes
             start, stop = (wanted or ByteRange(0)).within(size)
             if wanted is not None and 0 < size <= start:
