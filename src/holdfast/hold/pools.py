@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast import layout
+from holdfast.blobs import Usage
 from holdfast.catalog.base import PoolRow
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import HoldfastError, NotFound, Unavailable
+from holdfast.hold.asking import Medium, ask
 from holdfast.hold.decision import Decision
 from holdfast.hold.facts import Pool, PoolCheck, PoolInfo, offline
 from holdfast.hold.preflight import check_left_behind, check_pool
@@ -35,6 +37,7 @@ class PoolSet:
             Place(name, self._pools[name].facts.store_by, self._pools[name].facts.check_old_style)
             for name in self.order
         ]
+        self._media = {pool.object_store_id: Medium(pool.driver) for pool in pools if pool.driver is not None}
         self._silent: frozenset[str] = frozenset()  # the pools that did not answer when they were last asked
         self._by_id = [  # what is remote is surveyed instead, once
             (pool.driver, pool.facts.check_old_style)
@@ -103,20 +106,24 @@ class PoolSet:
         )
 
     def unavailable(self) -> dict[str, str]:
-        """pool -> why nothing in it can be read now. Asks each medium, but none that is offline: an administrator
-        takes a pool offline also because it hangs whoever asks it."""
+        """pool -> why nothing in it can be read now. Asks each medium, but none that is offline, and waits for none
+        that hangs."""
         found: dict[str, str] = {}
+        asked: list[Medium] = []
         for row in self._catalog.pools.all():
             name, pool = row.object_store_id, self._pools.get(row.object_store_id)
-            try:
-                if pool is None:
-                    found[name] = f"pool {name} is no longer in the configuration"
-                elif row.state == "offline":
-                    found[name] = f"pool {name} is offline"
-                else:
-                    pool.store().usage()
-            except HoldfastError as error:
-                found[name] = str(error)
+            if pool is None:
+                found[name] = f"pool {name} is no longer in the configuration"
+            elif row.state == "offline":
+                found[name] = f"pool {name} is offline"
+            else:
+                try:
+                    pool.store()
+                    asked.append(self._media[name])
+                except HoldfastError as error:
+                    found[name] = str(error)
+        answers = ask(asked)
+        found |= {name: str(answer) for name, answer in answers.items() if isinstance(answer, HoldfastError)}
         self._silent = frozenset(found)
         return found
 
@@ -129,13 +136,14 @@ class PoolSet:
         (medium, bytes) of a file that is to be taken over, and takes no more room where it lies already."""
         return Decision(self, passed_over or {}, given)
 
-    def view(self, pool: Pool, row: PoolRow) -> PoolView:
-        """A snapshot of one pool. What is offline is not asked."""
+    def view(self, pool: Pool, row: PoolRow, *, is_patient: bool = True) -> PoolView:
+        """A snapshot of one pool. What is offline is not asked. Without `is_patient` one that hangs is not waited
+        for; that costs a hand-over to a thread."""
         facts = pool.facts
         if row.state == "offline":
             return self.view_failed(pool, row, "it is offline, and was not asked")
         try:
-            usage = pool.store().usage()
+            usage = pool.store().usage() if is_patient else self._usage(pool)
         except HoldfastError as error:
             return self.view_failed(pool, row, str(error))
         if facts.capacity_bytes is not None or usage.capacity_bytes is None or usage.free_bytes is None:
@@ -148,6 +156,13 @@ class PoolSet:
             max_percent_full=facts.max_percent_full, unwritable_because=usage.unwritable_because,
             state_because=self._state_because(row),
         )  # fmt: skip
+
+    def _usage(self, pool: Pool) -> Usage:
+        pool.store()
+        [answer] = ask([self._media[pool.object_store_id]]).values()
+        if isinstance(answer, HoldfastError):
+            raise answer
+        return answer
 
     def view_failed(self, pool: Pool, row: PoolRow, why: str) -> PoolView:
         """The same of a pool that cannot be used now."""
@@ -176,7 +191,7 @@ class PoolSet:
                 unreachable_because="it is no longer in the configuration; put it back to read its datasets",
                 configured=False, location=row.location,
             )  # fmt: skip
-        facts, view = pool.facts, self.view(pool, row)
+        facts, view = pool.facts, self.view(pool, row, is_patient=False)
         return PoolInfo(
             row.object_store_id, facts.type, facts.name, facts.description, row.state, facts.order, facts.weight,
             row.datasets, row.used_bytes, row.reserved_bytes, view.capacity_bytes, view.free_bytes,
