@@ -1,6 +1,6 @@
 """Starting and ending a server's process for tests: in a folder of its own, with its log, by its process id.
 
-The process leads a group of its own and is sent SIGINT by the kernel when the thread that started it ends, so
+The process leads a group of its own and is sent a signal by the kernel when the thread that started it ends, so
 a killed test run leaves none behind.
 """
 
@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from holdfast.seams import SystemClock
 
@@ -36,11 +37,13 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def spawn(command: Sequence[str], folder: Path, account: str | None) -> subprocess.Popen[bytes]:
-    """Start it as the leader of a group of its own, to be killed by the kernel should we die first."""
+def spawn(
+    command: Sequence[str], folder: Path, account: str | None, *, orphaned: Literal["INT", "KILL"] = "INT"
+) -> subprocess.Popen[bytes]:
+    """Start it as the leader of a group of its own, to be sent that signal by the kernel should we die first."""
     guard = shutil.which("setpriv")
     if guard is not None:
-        command = [guard, "--pdeathsig", "INT", "--", *command]
+        command = [guard, "--pdeathsig", orphaned, "--", *command]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             command,

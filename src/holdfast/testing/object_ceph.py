@@ -86,7 +86,7 @@ class _Cluster:
     def _spawn(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        process = spawn([*self._command(name), *arguments], folder, None)
+        process = spawn([*self._command(name), *arguments], folder, None, orphaned="KILL")
         self.stack.callback(stop, process, signal.SIGKILL)  # nothing in it is worth a goodbye
         return process
 

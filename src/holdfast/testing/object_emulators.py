@@ -130,7 +130,7 @@ def _one_process(
     with temporary_folder(f"holdfast-{name}-") as folder:
         for attempt in range(1, START_ATTEMPTS + 1):
             port = free_port()
-            process = spawn(command(folder, port), folder, None)
+            process = spawn(command(folder, port), folder, None, orphaned="KILL")
             try:
                 await_ready(process, folder, lambda port=port: ready(port))  # type: ignore[misc]
                 break

@@ -36,7 +36,7 @@ def swift(environment: Path) -> Iterator[ObjectServer]:
             _configure(folder, ports, key)
             _make_rings(environment, folder, ports)
             command = [str(environment / "bin/python"), object_swift_inside.__file__, str(folder)]
-            process = spawn(command, folder, None)
+            process = spawn(command, folder, None, orphaned="KILL")
             try:
                 await_ready(process, folder, lambda ports=ports: all(map(answers, ports.values())))  # type: ignore[misc]
                 break
@@ -140,7 +140,7 @@ workers = 0
 log_level = WARNING
 log_address = /nonexistent
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck listing_formats bulk tempurl s3api tempauth copy slo
+pipeline = catch_errors gatekeeper healthcheck remember listing_formats bulk tempurl s3api tempauth copy slo
   dlo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
@@ -149,7 +149,7 @@ account_autocreate = true
 node_timeout = 30
 [filter:tempauth]
 use = egg:swift#tempauth
-# tokens that carry what they are good for: without them it would take a memcached
+# tokens that carry what they are good for
 fernet_key_tests = {fernet_key}
 active_fernet_key_id = tests
 {users}
@@ -169,6 +169,8 @@ use = egg:swift#catch_errors
 use = egg:swift#gatekeeper
 [filter:healthcheck]
 use = egg:swift#healthcheck
+[filter:remember]
+paste.filter_factory = object_swift_inside:remember
 [filter:listing_formats]
 use = egg:swift#listing_formats
 [filter:bulk]

@@ -53,6 +53,8 @@ ODD_NAMES = (
 class StoreReading:
     """Put, open, stat, list."""
 
+    list_letters = "ab-./0Zé~ "  # of the names that are listed
+
     # -- put, open, stat ------------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("size_bytes", SIZES)
@@ -209,7 +211,7 @@ class StoreReading:
     # -- list -----------------------------------------------------------------------------------------------------
 
     def test_list_is_ordered_by_bytes_and_can_be_resumed(self, store: Store) -> None:
-        names = st.text(st.sampled_from("ab-./0Zé~ "), min_size=1, max_size=6)
+        names = st.text(st.sampled_from(self.list_letters), min_size=1, max_size=6)
         turn = iter(range(10_000))
 
         @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
