@@ -23,7 +23,9 @@ def body(name: str) -> bytes:
 
 def test_own_styles_and_scripts_are_small():
     assert sum(len(gzip.compress(body(name), 9)) for name in OWN) <= OWN_SENT_MAX, "as they are sent, all of them"
-    assert len(gzip.compress(body("same.js"), 9)) <= SELDOM_SENT_MAX, "only where an upload that was interrupted goes on"
+    assert len(gzip.compress(body("same.js"), 9)) <= SELDOM_SENT_MAX, (
+        "only where an upload that was interrupted goes on"
+    )
     assert len(body("holdfast.css")) + len(body("holdfast.js")) <= OWN_EVERYWHERE_MAX, "what every page loads, unpacked"
 
 
