@@ -26,7 +26,7 @@ EXPECTED = """
 init|check|config show|serve|worker|pools|pool show|pool set|pool rename|cache|cache ls|cache warm|cache drop|
 put|ls|show|path|get|replace|rm|restore|
 explain|scrub|reconcile|reap|ops|op show|op pause|op resume|op cancel|run|jobs|job show|job cancel|user add|
-user ls|user set|token new|catalog upgrade|catalog create
+user ls|user set|token new|catalog upgrade|catalog create|catalog copy
 """
 
 

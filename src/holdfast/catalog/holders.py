@@ -80,6 +80,12 @@ class HolderLedger:
             },
         )  # fmt: skip
 
+    def living(self) -> list[Holder]:
+        """The processes that live, as far as can be known from here."""
+        with self._db.read() as cursor:
+            known = [Holder(*row) for row in self._all.all(cursor, {})]
+        return [holder for holder in known if self.alive(holder)]
+
     def dead(self) -> list[Holder]:
         """The processes that are known, or must be taken, to be gone."""
         with self._db.read() as cursor:

@@ -164,6 +164,7 @@ SECTIONS: tuple[Section, ...] = (
                 (
                     Leaf("upgrade", "catalog:upgrade", "Bring the catalog to this version's schema."),
                     Leaf("create", "catalog:create", "Make an empty catalog where the old one is lost."),
+                    Leaf("copy", "catalog:copy", "Copy the whole catalog to another database."),
                 ),
                 "holdfast catalog upgrade",
             ),

@@ -1,7 +1,13 @@
-"""catalog upgrade and catalog create."""
+"""catalog upgrade, catalog create and catalog copy."""
 
 from __future__ import annotations
 
+import os
+from typing import Annotated
+
+import typer
+
+from holdfast.cli.failure import UsageError
 from holdfast.cli.invocation import Invocation, command
 
 
@@ -32,11 +38,56 @@ def create(call: Invocation) -> None:
     by itself. Afterwards holdfast reconcile --adopt records what lies in the pools, and holdfast pool set ID
     --state active takes pools over that belonged to the old one.
     """
-    import os
-
     from holdfast.catalog.catalog import Catalog
 
     config = call.read_config()
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     schema = Catalog.create(config.catalog_address(os.environ), config.state_dir)
     call.answer({"schema": schema}, f"An empty catalog was made, with schema {schema}.")
+
+
+@command(example="holdfast catalog copy --to postgresql://holdfast@db/holdfast\nholdfast catalog copy --to sqlite")
+def copy(
+    call: Invocation,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="URL", help="postgresql://..., or sqlite for the file in the state directory."),
+    ],
+) -> None:
+    """Copy the whole catalog to another database.
+
+    Stop every server and worker first. The target must be empty. All of it arrives, counted, or nothing; the
+    catalog that is copied stays as it is. Then write the new address into the document, under catalog.
+    """
+    from holdfast.catalog.catalog import SQLITE_FILE
+    from holdfast.catalog.copying import copy_catalog, count_rows
+    from holdfast.catalog.database import Database
+    from holdfast.errors import NotFound
+
+    config = call.read_config()
+    file = f"sqlite:///{config.state_dir / SQLITE_FILE}"
+    if to != "sqlite" and not to.startswith(("postgresql://", "sqlite:///")):
+        raise UsageError(f"{to!r} is no catalog; write: --to postgresql://holdfast@db/holdfast, or --to sqlite")
+    source, target = Database(config.catalog_address(os.environ) or file), Database(file if to == "sqlite" else to)
+    if source.is_sqlite and not source.path.exists():
+        raise NotFound(f"there is no catalog {source.path}; nothing was copied")
+    if source.url == target.url:
+        raise UsageError("the catalog is there already; say where else it is to go: --to postgresql://holdfast@db/name")
+    try:
+        with call.progress("Copying", sum(count_rows(source).values()), "objects") as progress:
+            counts = copy_catalog(source, target, progress.update)
+    finally:
+        source.close()
+        target.close()
+    total = sum(counts.values())
+    lines = [
+        f"Copied {total} rows: {counts['dataset']} datasets, {counts['account']} accounts, {counts['event']} events.",
+        f"The catalog that was copied stays as it is. Now write into the document: catalog: {_without_password(to)}",
+    ]
+    call.answer({"to": _without_password(to), "rows": counts}, *lines)
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{mark}{user.partition(':')[0]}{at}{host}"
