@@ -18,7 +18,7 @@ from tests.servers.stack_kit import MIB, Stack, content_of, stacked
 
 from holdfast.cli.main import main as command_line
 from holdfast.config import clouds
-from holdfast.errors import Corrupt, Denied, NotFound, OutcomeUnknown, Unavailable
+from holdfast.errors import Corrupt, Denied, OutcomeUnknown, Unavailable
 from holdfast.keys import Key
 from holdfast.layout import primary_key
 from holdfast.testing.fault_proxy import (
@@ -142,11 +142,6 @@ def test_a_put_that_meets_it_always_is_nowhere(stack: Stack, fault: Fault, size_
     stack.sound()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=NotFound,
-    reason="obstore gives the upload up then, and what the driver sees is the answer to that: 404 NoSuchUpload",
-)
 def test_completing_in_parts_whose_answer_is_lost_is_looked_into(stack: Stack):
     content = content_of(LARGE_BYTES, 3)
     script = stack.proxy.script(LoseAnswer(), method="POST", target="*uploadId=*", times=1)
@@ -440,10 +435,6 @@ def test_the_tutorials_third_exercise(rgw: ObjectServer, tmp_path: Path, kind: s
         stack.sound("swifty")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a cache folder that cannot be used is only logged: `check` says ok, and leases fail for want of room",
-)
 def test_a_check_names_a_cache_that_cannot_be_used(rgw: ObjectServer, tmp_path: Path):
     (tmp_path / "a file").write_bytes(b"")
     with stacked(tmp_path / "home", rgw, pool={"cache": {"path": str(tmp_path / "a file" / "cache")}}) as stack:
@@ -452,7 +443,6 @@ def test_a_check_names_a_cache_that_cannot_be_used(rgw: ObjectServer, tmp_path: 
         assert "cache" in check.detail
 
 
-@pytest.mark.xfail(strict=True, raises=Unavailable, reason="only the last folder of a cache's path is made")
 def test_the_folders_above_a_cache_are_made_as_galaxy_makes_them(rgw: ObjectServer, tmp_path: Path):
     with stacked(
         tmp_path / "home", rgw, pool={"cache": {"path": str(tmp_path / "var" / "database" / "cache")}}

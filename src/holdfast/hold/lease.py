@@ -220,12 +220,36 @@ class Lookout:
         if store.capabilities.remote:
             options = self._known(dataset_id, options, extra_file, version, digest)
         try:
-            return act(store, self._wanted(Key(primary), extra_file), options)
+            done = act(store, self._wanted(Key(primary), extra_file), options)
         except NotFound as error:
             if extra_file is not None:
                 raise NotFound(f"dataset {dataset_id} has no extra file {extra_file!r}", store=name) from error
             why = f"the bytes of dataset {dataset_id} are not in pool {name} any more ({primary})"
             raise NotFound(why, store=name, key=primary, operation="open") from error
+        if isinstance(done, Reader) and options.local and extra_file is None:
+            self._refuse_strange(dataset_id, done, options)
+        return done
+
+    def _refuse_strange(self, dataset_id: int, reader: Reader, options: GetOptions) -> None:
+        """A local file of another version than the catalog knew: it was replaced meanwhile, or the same bytes were put
+        there again; else the bytes are somebody else's, the replica is suspect, and it is `Corrupt`."""
+        version = reader.stat.version
+        if options.version in (None, version) or options.digest is None:
+            return
+        if any(row[5] == version for row in self._catalog.datasets.locate(dataset_id)):
+            return
+        try:
+            digest = blake3()
+            buffer = memoryview(bytearray(BLOCK_BYTES))
+            while count := reader.readinto(buffer):
+                digest.update(buffer[:count])
+            reader.seek(0)
+            actual = f"blake3:{digest.hexdigest()}"
+            if actual != options.digest:
+                self.mismatch(self.find(dataset_id), actual, version)
+        except BaseException:
+            reader.close()
+            raise
 
     def _known(
         self, dataset_id: int, options: GetOptions, extra_file: str | None, version: str | None, digest: str | None

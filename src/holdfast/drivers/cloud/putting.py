@@ -155,7 +155,8 @@ class Putting:
             upload.finish()
         except Exception as error:  # noqa: BLE001 - see `_single`
             answer = read_answer(error)
-            if answer.may_have_landed and sent is not None:
+            gone = answer.code == "NoSuchUpload"  # obstore gave it up, and it was complete: the answer to that was lost
+            if (answer.may_have_landed or gone) and sent is not None:
                 return self._look(key, sent, options, answer)
             self._fail(answer, key, options)
         assert sent is not None, "an upload that is complete took all blocks"

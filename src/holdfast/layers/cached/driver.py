@@ -184,7 +184,13 @@ class CachedDriver(Driver):
         return self._inner.usage()
 
     def probe(self) -> Sequence[str]:
-        return self._inner.probe()
+        caveats = list(self._inner.probe())
+        try:
+            self._here().here.spot(self.name, "probe")
+        except CacheTrouble as trouble:
+            folders = ", ".join(str(folder.path) for folder in self._folders)
+            caveats.append(f"its cache cannot be used, so that jobs and local paths will fail ({folders}): {trouble}")
+        return caveats
 
     def leftovers(self) -> Iterator[Leftover]:
         return self._inner.leftovers()

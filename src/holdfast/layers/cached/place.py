@@ -48,7 +48,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CacheFolder:
-    """Where a cache lies. `path`: its last step is made if it is missing. `weight`: its share of the blobs, beside
+    """Where a cache lies. `path` is made if it is missing. `weight`: its share of the blobs, beside
     other folders of the same cache. `bound_bytes`: what it may hold; None: as much as the disk has.
     `min_free_bytes`: what it leaves free there; None: 1 GiB or 5 % of the disk, whichever is less."""
 
@@ -319,11 +319,17 @@ class Place:
             if fd >= 0:
                 os.close(fd)
 
+    def _make_folders(self, path: str) -> None:
+        """The cache's folder, and those above it that are missing."""
+        if os.path.isdir(path):
+            return
+        self._make_folders(os.path.dirname(path))
+        with on_disk(), contextlib.suppress(FileExistsError):
+            self.files.make_folder(path, 0o777)
+
     def _open(self) -> None:
         """Make what is missing, open the index, begin a session."""
-        if not os.path.isdir(self.path):
-            with on_disk(), contextlib.suppress(FileExistsError):
-                self.files.make_folder(self.path, 0o777)
+        self._make_folders(self.path)
         _refuse_network(self.path)
         with on_disk():
             if not os.path.isdir(f"{self.path}/blobs"):
