@@ -40,31 +40,17 @@ class TestCached(DriverContract):
         return Bucket(tmp_path / "bucket")
 
 
-class TestCachedThatKeepsNothingWritten(DriverContract):
-    """Everything that is read was fetched."""
+class TestCachedWithLittleRoom(DriverContract):
+    """Two folders, one of them unusable, and little room; nothing written is kept: all is fetched, and much goes past."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[CachedDriver]:
-        remote = RemoteLike("pool", tmp_path / "bucket")
-        driver = CachedDriver(remote, [CacheFolder(tmp_path / "cache", min_free_bytes=0)], keep_written=False)
-        yield driver
-        driver.close()
-
-    @pytest.fixture
-    def backdoor(self, tmp_path: Path) -> Bucket:
-        return Bucket(tmp_path / "bucket")
-
-
-class TestCachedWithoutRoom(DriverContract):
-    """Two folders, one of them missing, and little room: much goes past."""
-
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[CachedDriver]:
+        (tmp_path / "file").write_text("no folder")
         folders = [
             CacheFolder(tmp_path / "cache", bound_bytes=1_500_000, min_free_bytes=0),
-            CacheFolder(tmp_path / "never" / "was", weight=3),
+            CacheFolder(tmp_path / "file" / "cache", weight=3),
         ]
-        driver = CachedDriver(RemoteLike("pool", tmp_path / "bucket"), folders, keep_written=True)
+        driver = CachedDriver(RemoteLike("pool", tmp_path / "bucket"), folders, keep_written=False)
         yield driver
         driver.close()
 

@@ -348,7 +348,8 @@ def test_keys_are_spread_by_weight_and_stay_when_a_folder_goes(lab: Lab, tmp_pat
     assert [blob.key for blob in driver.contents(limit=50)] == sorted(keys, key=str.encode)[:50]
     assert len(driver.contents(after=sorted(keys)[49])) == 150
     driver.close()
-    alone = CachedDriver(lab.remote, [folders[1], CacheFolder(tmp_path / "no" / "such", weight=9)], keep_written=True)
+    (tmp_path / "file").write_text("no folder")
+    alone = CachedDriver(lab.remote, [folders[1], CacheFolder(tmp_path / "file" / "x", weight=9)], keep_written=True)
     lab.remote.forget_calls()
     for key in keys:
         assert read_all(alone, GetOptions(version=lab.remote.stat(key).version), key=key) == key.encode()

@@ -15,6 +15,7 @@ from tests.unit.cached.cache_kit import MIB, Hours, K, Lab, error_of, flip, know
 from holdfast.blobs import ByteRange, BytesBody, GetOptions
 from holdfast.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from holdfast.keys import Key
+from holdfast.layers.cached import CachedDriver, CacheFolder
 from holdfast.layers.cached import place as place_module
 from holdfast.testing.remote_like import RemoteLike
 from holdfast.testing.store_kit import content_of
@@ -445,3 +446,13 @@ def test_threads_that_read_replace_and_drop(lab: Lab):
     assert read_all(driver) == content
     assert known(stat).version == driver.stat(K).version
     lab.audit()
+
+
+def test_a_probe_says_when_the_cache_cannot_be_used(lab: Lab, tmp_path):
+    assert lab.cache().probe() == []
+    (tmp_path / "file").write_text("no folder")
+    driver = CachedDriver(lab.remote, [CacheFolder(tmp_path / "file" / "cache")])
+    [caveat] = driver.probe()
+    assert str(tmp_path / "file" / "cache") in caveat
+    assert "local paths" in caveat
+    driver.close()

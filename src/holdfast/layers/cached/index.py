@@ -20,6 +20,7 @@ from holdfast.layers.cached.trouble import CacheTrouble
 
 FORMAT = 1
 BUSY_S = 10.0
+CHECKPOINT_PAGES = 8000  # 32 MiB of log
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLITE_CORRUPT, SQLITE_NOTADB
 _PRIMARY_CODE = 0xFF
 
@@ -145,6 +146,7 @@ def prepare(path: str) -> None:
     try:
         connection = _connect(path)
         try:
+            connection.execute("PRAGMA synchronous=OFF")  # a new index that a power cut tears is begun anew
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -166,6 +168,7 @@ def _connect(path: str) -> sqlite3.Connection:
         path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES:d}")  # each is a sync, for which all writers wait
     return connection
 
 
