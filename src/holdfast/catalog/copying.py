@@ -9,13 +9,14 @@ Does not change the configuration, and does not copy what else lies in the state
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from sqlalchemy import Table, delete, func, insert, select
 
 from holdfast.catalog import migrate, schema
 from holdfast.catalog.database import Cursor, Database
 from holdfast.catalog.holders import Holder, HolderLedger
-from holdfast.errors import CatalogError, Conflict, SchemaMismatch
+from holdfast.errors import CatalogError, Conflict, NotFound, SchemaMismatch
 from holdfast.seams import SystemClock, SystemEntropy
 
 ROWS_AT_ONCE = 2000
@@ -24,6 +25,20 @@ HOLDERS_NAMED = 5
 OnRows = Callable[[int], None]
 
 _PREFILLED = ("sequence", "setting")  # a new catalog has rows in these
+
+
+def copy_between(source_url: str, target_url: str, on_rows: OnRows | None = None) -> dict[str, int]:
+    """`copy_catalog` from one URL to another."""
+    with closing(Database(source_url)) as source, closing(Database(target_url)) as target:
+        return copy_catalog(source, target, on_rows)
+
+
+def rows_at(url: str) -> int:
+    """How many rows the catalog there has. `NotFound` if there is no such file."""
+    with closing(Database(url)) as database:
+        if database.is_sqlite and not database.path.exists():
+            raise NotFound(f"there is no catalog {database.path}; nothing was copied", operation="copy")
+        return sum(count_rows(database).values())
 
 
 def count_rows(database: Database) -> dict[str, int]:

@@ -60,25 +60,17 @@ def copy(
     catalog that is copied stays as it is. Then write the new address into the document, under catalog.
     """
     from holdfast.catalog.catalog import SQLITE_FILE
-    from holdfast.catalog.copying import copy_catalog, count_rows
-    from holdfast.catalog.database import Database
-    from holdfast.errors import NotFound
+    from holdfast.catalog.copying import copy_between, rows_at
 
     config = call.read_config()
     file = f"sqlite:///{config.state_dir / SQLITE_FILE}"
     if to != "sqlite" and not to.startswith(("postgresql://", "sqlite:///")):
         raise UsageError(f"{to!r} is no catalog; write: --to postgresql://holdfast@db/holdfast, or --to sqlite")
-    source, target = Database(config.catalog_address(os.environ) or file), Database(file if to == "sqlite" else to)
-    if source.is_sqlite and not source.path.exists():
-        raise NotFound(f"there is no catalog {source.path}; nothing was copied")
-    if source.url == target.url:
+    source, target = config.catalog_address(os.environ) or file, file if to == "sqlite" else to
+    if source == target:
         raise UsageError("the catalog is there already; say where else it is to go: --to postgresql://holdfast@db/name")
-    try:
-        with call.progress("Copying", sum(count_rows(source).values()), "objects") as progress:
-            counts = copy_catalog(source, target, progress.update)
-    finally:
-        source.close()
-        target.close()
+    with call.progress("Copying", rows_at(source), "objects") as progress:
+        counts = copy_between(source, target, progress.update)
     total = sum(counts.values())
     lines = [
         f"Copied {total} rows: {counts['dataset']} datasets, {counts['account']} accounts, {counts['event']} events.",

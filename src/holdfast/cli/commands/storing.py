@@ -44,7 +44,7 @@ def put(
     extra_files: Annotated[
         str | None, typer.Option("--extra-files", metavar="DIR", help="Store this folder beside it.")
     ] = None,
-    size: Annotated[
+    announced: Annotated[
         str | None,
         typer.Option("--size", metavar="SIZE", help="How much standard input brings: a pool with room is chosen."),
     ] = None,
@@ -60,9 +60,9 @@ def put(
         raise UsageError(f"{option} belongs to one file; these are {len(files)}: call put once for each")
     if files.count(STDIN) > 1:
         raise UsageError("standard input can be read once; give - once")
-    if size is not None and files != [STDIN]:
+    if announced is not None and files != [STDIN]:
         raise UsageError("--size is for standard input; the size of a file is known: put - --size 3GiB")
-    size_bytes = None if size is None else words.size_bytes(size, "--size")
+    size_bytes = None if announced is None else words.size_bytes(announced, "--size")
     if name is not None:
         check_dataset_name(name)
     labels, owner = words.labels(label or []), words.owner(user)
