@@ -88,7 +88,11 @@ def _ready(folder: Path) -> ObjectServer | None:
 def _start_keeper(name: str, installed: Path, folder: Path) -> None:
     (folder / "ready").unlink(missing_ok=True)
     command = [sys.executable, "-m", "holdfast.testing.object_sharing", name, str(installed), str(folder)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_SOURCES, os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([_SOURCES, os.environ.get("PYTHONPATH", "")]),
+        "TMPDIR": str(folder),  # what a keeper that is killed leaves goes with the run's other files
+    }
     # not a Popen: one that is dropped while its process runs says so in a warning, and this one outlives us
     with (folder / "log").open("wb") as log, Path(os.devnull).open("rb") as nothing:
         streams = ((nothing, 0), (log, 1), (log, 2))
