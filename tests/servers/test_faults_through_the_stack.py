@@ -41,7 +41,7 @@ pytestmark = pytest.mark.needs("rgw")
 
 SMALL_BYTES = 300_000
 LARGE_BYTES = 24 * MIB
-STALL_S = 1.5
+STALL_S = 3.5
 PATIENCE_S = 2.0  # instead of the driver's thirty seconds, so that a stall can be waited for
 
 
