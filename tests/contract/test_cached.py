@@ -41,7 +41,7 @@ class TestCached(DriverContract):
 
 
 class TestCachedWithLittleRoom(DriverContract):
-    """Two folders, one of them unusable, and little room; nothing written is kept: all is fetched, and much goes past."""
+    """Two folders, one of them unusable, and little room; nothing written is kept: much goes past."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[CachedDriver]:

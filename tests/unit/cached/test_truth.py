@@ -16,7 +16,7 @@ from holdfast.blobs import ByteRange, BytesBody, GetOptions
 from holdfast.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from holdfast.keys import Key
 from holdfast.layers.cached import CachedDriver, CacheFolder
-from holdfast.layers.cached import place as place_module
+from holdfast.layers.cached import folder as folder_module
 from holdfast.testing.remote_like import RemoteLike
 from holdfast.testing.store_kit import content_of
 
@@ -352,6 +352,11 @@ def test_an_index_that_is_damaged_while_it_is_used(lab: Lab):
         more, known_more = lab.store(10_000 + number, Key(f"000/{number}"))
         assert read_all(driver, known_more, Key(f"000/{number}")) == more
         assert read_all(driver, options) == content
+    assert (lab.folder / "index.sqlite.damaged").exists()
+    lab.remote.forget_calls()
+    assert read_all(driver, options) == content
+    assert lab.asked() == [], "kept again, in a new index"
+    lab.audit()
 
 
 def test_a_folder_of_another_format_is_left_alone(lab: Lab, caplog):
@@ -369,17 +374,17 @@ def test_a_folder_of_another_format_is_left_alone(lab: Lab, caplog):
 
 def test_a_network_file_system_is_refused(lab: Lab, monkeypatch):
     _, options = lab.store(1000)
-    monkeypatch.setattr(place_module, "file_system_of", lambda path: 0x6969)
+    monkeypatch.setattr(folder_module, "file_system_of", lambda path: 0x6969)
     driver = lab.cache()
     for act in (lambda: driver.open(K, options), lambda: driver.put(K, BytesBody(b"x")), driver.cache_usage):
         error = error_of(act)
         assert isinstance(error, Unsupported)
         assert "NFS" in str(error)
         assert str(lab.folder) in str(error)
-    assert place_module.file_system_of(str(lab.root)) == 0x6969
+    assert folder_module.file_system_of(str(lab.root)) == 0x6969
     monkeypatch.undo()
-    assert place_module.file_system_of("/proc") == 0x9FA0
-    assert place_module.file_system_of(str(lab.root)) not in (0, 0x6969)
+    assert folder_module.file_system_of("/proc") == 0x9FA0
+    assert folder_module.file_system_of(str(lab.root)) not in (0, 0x6969)
 
 
 @pytest.mark.needs("fork")

@@ -84,7 +84,7 @@ class Beginning:
         self, spot: Spot, stat: BlobStat, content: memoryview, first: int, options: GetOptions
     ) -> Held | None:
         """Write the first bytes into a new file and record them. None: there is an entry of this version already."""
-        new = NewEntry(stat, spot.place.new_file())
+        new = NewEntry(stat, spot.place.blobs.new_file())
         expected = options.digest if options.version in (None, stat.version) else None
         if len(content) == stat.size_bytes:
             digest = f"blake3:{blake3(content).hexdigest()}"
@@ -93,7 +93,7 @@ class Beginning:
                 spot.tally.count(damaged=1)
                 _LOG.warning("%s came from pool %s with other bytes than those stored", stat.key, self._inner.name)
                 raise Mismatch(stat.key, expected, digest)
-        fd = spot.place.create(new.file)
+        fd = spot.place.blobs.create(new.file)
         entry = None
         try:
             mtime_ns = _write_at(spot.place, fd, first * BLOCK_BYTES, content)
@@ -103,7 +103,7 @@ class Beginning:
             if entry is None:
                 os.close(fd)
                 with contextlib.suppress(OSError):
-                    spot.place.files.unlink(spot.place.path_of(new.file))
+                    spot.place.files.unlink(spot.place.blobs.path_of(new.file))
         if entry is None:
             return None
         spot.tally.count(fetched_bytes=len(content))
@@ -115,7 +115,7 @@ class Beginning:
         """The entry of this version that there is already."""
         versions = spot.place.entries.versions(self._inner.name, stat.key)
         entry = next((one for one in versions if one.version == stat.version), None)
-        return None if entry is None else Held(spot, entry, spot.place.open_file(entry))
+        return None if entry is None else Held(spot, entry, spot.place.blobs.open(entry.file))
 
 
 def first_of(wanted: ByteRange | None, blocks_max: int) -> tuple[int, int]:

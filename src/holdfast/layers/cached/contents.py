@@ -110,5 +110,5 @@ class Contents:
         return CachedBlob(
             entry.pool, Key(entry.key), entry.version, entry.size_bytes, entry.held_bytes, bool(entry.whole),
             bool(entry.verified), entry.used_us, entry.uses, parts, place.ledger.pins(self._pool, entry.key),
-            place.in_use(entry),
+            place.blobs.in_use(entry.file),
         )  # fmt: skip

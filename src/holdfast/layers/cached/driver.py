@@ -31,10 +31,10 @@ from holdfast.blobs import DEFAULT_GET, DEFAULT_PUT, BlobStat, Body, GetOptions,
 from holdfast.errors import NoSpace, StoreError, Unavailable
 from holdfast.keys import Key
 from holdfast.layers.cached.contents import Contents
+from holdfast.layers.cached.folder import CacheFolder
 from holdfast.layers.cached.here import Here
 from holdfast.layers.cached.keeping import Keeping
 from holdfast.layers.cached.opening import Opening
-from holdfast.layers.cached.place import CacheFolder
 from holdfast.layers.cached.trouble import CacheTrouble, NoRoom
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles
 from holdfast.stores.base import Capabilities, Driver, Leftover

@@ -144,7 +144,7 @@ class Fetcher:
     def _fetch(self, wanted: Wanted, first: int, stop: int) -> None:
         spot, entry = wanted.spot, wanted.entry
         with on_disk():
-            fd = spot.place.open_file(entry, to_write=True)
+            fd = spot.place.blobs.open(entry.file, to_write=True)
         try:
             with alone_in(fd, first * BLOCK_BYTES, (stop - first) * BLOCK_BYTES):
                 for run in spot.place.entries.missing(entry, first, stop):

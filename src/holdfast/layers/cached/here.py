@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from holdfast.layers.cached.entries import Entry, NewEntry, bytes_of
+from holdfast.layers.cached.folder import CacheFolder
 from holdfast.layers.cached.ledger import Ticket
-from holdfast.layers.cached.place import CacheFolder, Place
+from holdfast.layers.cached.place import Place
 from holdfast.layers.cached.room import Room
 from holdfast.layers.cached.tally import Tally
 from holdfast.layers.cached.trouble import CacheTrouble, NoRoom, on_disk
@@ -61,7 +62,7 @@ class Spot:
             for entry in entries:
                 if not together:
                     with contextlib.suppress(FileNotFoundError):
-                        self._sync_one(place.path_of(entry.file), everything=False)
+                        self._sync_one(place.blobs.path_of(entry.file), everything=False)
         if entries:
             place.entries.synced(entries)
 

@@ -19,26 +19,22 @@ import contextlib
 import os
 import stat as modes
 from dataclasses import replace
-from typing import Any, BinaryIO, Self, cast
-
-from blake3 import blake3
 
 from holdfast.blobs import BLOCK_BYTES, BlobStat, Body, BytesBody, FileBody, PutOptions
 from holdfast.errors import StoreError
 from holdfast.keys import Key
+from holdfast.layers.cached.copying import Copying
 from holdfast.layers.cached.entries import NewEntry, bytes_of
 from holdfast.layers.cached.fetching import Held, give_back
 from holdfast.layers.cached.here import Here, Spot
 from holdfast.layers.cached.ledger import Ticket
 from holdfast.layers.cached.opening import Opening
-from holdfast.layers.cached.trouble import CacheTrouble, Gone, NoRoom, Replaced, on_disk
+from holdfast.layers.cached.trouble import CacheTrouble, Gone, NoRoom, Replaced
 from holdfast.seams import hold_shared
 from holdfast.stores.base import Driver
 
 COPIED_BYTES_MAX = 16 * BLOCK_BYTES
 FINISHED_BYTES_MAX = 256 * BLOCK_BYTES
-STEP_BYTES = 64 * BLOCK_BYTES  # of a stream whose size nobody knows
-UNKNOWN_PART_MAX = 0.5  # of the bound
 
 
 class Keeping:
@@ -60,7 +56,7 @@ class Keeping:
             stat = self._inner.put(key, body, options)
             self._keep_bytes(spot, stat, body.content)
         else:
-            with contextlib.closing(_Copying(self._here, spot, body)) as copying:
+            with contextlib.closing(Copying(self._here, spot, body)) as copying:
                 stat = self._inner.put(key, copying, options)
                 self._keep_copied(spot, stat, copying)
         self.after(key, stat.version)
@@ -72,8 +68,8 @@ class Keeping:
         try:
             spot = self._here.spot(self._inner.name, key)
             for entry in spot.place.entries.versions(self._inner.name, key):
-                if not entry.whole and entry.size_bytes <= FINISHED_BYTES_MAX and spot.place.in_use(entry):
-                    self._finish(spot, Held(spot, entry, spot.place.open_file(entry)))
+                if not entry.whole and entry.size_bytes <= FINISHED_BYTES_MAX and spot.place.blobs.in_use(entry.file):
+                    self._finish(spot, Held(spot, entry, spot.place.blobs.open(entry.file)))
         except (CacheTrouble, Gone):
             return None
         return spot
@@ -116,16 +112,16 @@ class Keeping:
         place = spot.place
         if stat.checksum is None or not modes.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return False
-        file = place.new_file()
+        file = place.blobs.new_file()
         ticket: Ticket | None = None
         fd = -1
         try:
             if os.stat(place.path).st_dev != found.st_dev:
                 return False
             ticket = self._here.reserve(spot, file, stat.size_bytes)
-            place.make_home(file)
-            place.files.replace(os.fspath(body.path), place.path_of(file))
-            fd = os.open(place.path_of(file), os.O_RDONLY | os.O_CLOEXEC)
+            place.blobs.make_home(file)
+            place.files.replace(os.fspath(body.path), place.blobs.path_of(file))
+            fd = os.open(place.blobs.path_of(file), os.O_RDONLY | os.O_CLOEXEC)
             hold_shared(fd)
             with contextlib.suppress(PermissionError):  # another user's file: as it is
                 os.fchmod(fd, modes.S_IMODE(found.st_mode) | 0o444)
@@ -141,29 +137,30 @@ class Keeping:
         return True
 
     def _copy(self, spot: Spot, stat: BlobStat, body: FileBody) -> None:
-        with contextlib.closing(_Copying(self._here, spot, body)) as copying:
+        with contextlib.closing(Copying(self._here, spot, body)) as copying:
             with contextlib.suppress(OSError), copying.open() as stream:
                 while stream.read(BLOCK_BYTES):
                     continue
             self._keep_copied(spot, stat, copying)
 
     def _keep_bytes(self, spot: Spot, stat: BlobStat, content: bytes) -> None:
-        with contextlib.closing(_Copying(self._here, spot, BytesBody(content))) as copying:
+        with contextlib.closing(Copying(self._here, spot, BytesBody(content))) as copying:
             copying.write(memoryview(content))
             self._keep_copied(spot, stat, copying)
 
-    def _keep_copied(self, spot: Spot, stat: BlobStat, copying: _Copying) -> None:
+    def _keep_copied(self, spot: Spot, stat: BlobStat, copying: Copying) -> None:
         """Make an entry of what was copied, if it is what was stored."""
-        if copying.checksum() != stat.checksum or copying.fd < 0 or not copying.tickets:
+        if copying.checksum() != stat.checksum or copying.fd < 0:
             return
         try:
-            self._add(spot, stat, copying.file, copying.tickets[0], os.fstat(copying.fd))
+            ticket = copying.tickets[0] if copying.tickets else None
+            self._add(spot, stat, copying.file, ticket, os.fstat(copying.fd))
         except CacheTrouble as trouble:
             _note(spot, trouble)
         else:
             copying.kept = True
 
-    def _add(self, spot: Spot, stat: BlobStat, file: str, ticket: Ticket, found: os.stat_result) -> None:
+    def _add(self, spot: Spot, stat: BlobStat, file: str, ticket: Ticket | None, found: os.stat_result) -> None:
         if found.st_size != stat.size_bytes:
             raise CacheTrouble("a file of the cache is not as long as what was written")
         new = NewEntry(stat, file, ticket, stat.checksum, verified=True, mtime_ns=found.st_mtime_ns)
@@ -171,130 +168,6 @@ class Keeping:
         assert bytes_of(stat.size_bytes, *blocks) == stat.size_bytes
         if self._here.add(spot, self._inner.name, new, blocks) is None:
             raise NoRoom("there is an entry of this version already")
-
-
-class _Copying:
-    """A body whose bytes are written into a new file of the cache while somebody reads it. Begins again when it is
-    opened again; gives up quietly where there is no room."""
-
-    def __init__(self, here: Here, spot: Spot, body: Body) -> None:
-        self._here, self._spot, self._body = here, spot, body
-        self.file = spot.place.new_file()
-        self.fd = -1
-        self.tickets: list[Ticket] = []
-        self.kept = False
-        self._digest = blake3()
-        self._size_bytes = self._room_bytes = 0
-        self._given_up = False
-
-    @property
-    def size_bytes(self) -> int | None:
-        return self._body.size_bytes
-
-    @property
-    def once(self) -> bool:
-        return self._body.once
-
-    def open(self) -> BinaryIO:
-        stream = self._body.open()
-        self._begin()
-        return cast("BinaryIO", _CopyingStream(self, stream))
-
-    def write(self, part: memoryview) -> None:
-        """These bytes came next."""
-        if self._given_up:
-            return
-        try:
-            if self.fd < 0:
-                self._begin()
-            self._make_room(self._size_bytes + len(part))
-            self._digest.update(part)
-            done = 0
-            while done < len(part):
-                with on_disk():
-                    done += self._spot.place.files.write(self.fd, part[done:])
-            self._size_bytes += len(part)
-        except CacheTrouble as trouble:
-            _note(self._spot, trouble)
-            self._given_up = True
-
-    def checksum(self) -> str | None:
-        """Of what was written; None if it was given up."""
-        if self.fd < 0 and not self._given_up:
-            self.write(memoryview(b""))  # a blob of no bytes
-        return None if self._given_up else f"blake3:{self._digest.hexdigest()}"
-
-    def close(self) -> None:
-        """Give back what is not needed; unless it was kept, all of it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-        if not self.kept:
-            with contextlib.suppress(OSError):
-                self._spot.place.files.unlink(self._spot.place.path_of(self.file))
-        for ticket in self.tickets[1:] if self.kept else self.tickets:
-            give_back(self._spot, ticket)
-
-    def _begin(self) -> None:
-        """From the first byte."""
-        self._digest, self._size_bytes = blake3(), 0
-        if self._given_up:
-            return
-        try:
-            with on_disk():
-                if self.fd < 0:
-                    self._make_room(self._body.size_bytes or 0)
-                    self.fd = self._spot.place.create(self.file)
-                os.ftruncate(self.fd, 0)
-                os.lseek(self.fd, 0, os.SEEK_SET)
-        except CacheTrouble as trouble:
-            _note(self._spot, trouble)
-            self._given_up = True
-
-    def _make_room(self, size_bytes: int) -> None:
-        if self.tickets and size_bytes <= self._room_bytes:
-            return
-        more = size_bytes - self._room_bytes
-        if self._body.size_bytes is None:
-            bound = self._spot.place.folder.bound_bytes
-            if bound is not None and size_bytes > bound * UNKNOWN_PART_MAX:
-                raise NoRoom("a stream of unknown size may not push out the rest of the cache")
-            more = max(more, STEP_BYTES if bound is None else min(STEP_BYTES, int(bound * UNKNOWN_PART_MAX / 4)))
-        self.tickets.append(self._here.reserve(self._spot, self.file, more))
-        self._room_bytes += more
-
-
-class _CopyingStream:
-    """A body's stream that shows each part to the copy before it passes it on."""
-
-    def __init__(self, copying: _Copying, stream: BinaryIO) -> None:
-        self._copying, self._stream = copying, stream
-
-    def read(self, size: int = -1, /) -> bytes:
-        part = self._stream.read(size)
-        self._copying.write(memoryview(part))
-        return part
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "readinto" and hasattr(self._stream, "readinto"):
-            return self._readinto
-        if name in ("fileno", "seek", "tell"):  # bytes that do not pass here would be missing in the copy
-            raise AttributeError(name)
-        return getattr(self._stream, name)
-
-    def _readinto(self, buffer: Any, /) -> int:
-        count = self._stream.readinto(buffer) or 0  # type: ignore[attr-defined]
-        self._copying.write(memoryview(buffer).cast("B")[:count])
-        return int(count)
-
-    def close(self) -> None:
-        """Closes the body's own stream."""
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _look(body: FileBody) -> os.stat_result | None:
@@ -310,7 +183,7 @@ def _facts(found: os.stat_result | None) -> tuple[int, ...]:
 
 def _discard(spot: Spot, file: str, ticket: Ticket) -> None:
     with contextlib.suppress(OSError):
-        spot.place.files.unlink(spot.place.path_of(file))
+        spot.place.files.unlink(spot.place.blobs.path_of(file))
     give_back(spot, ticket)
 
 

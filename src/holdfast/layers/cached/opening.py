@@ -132,7 +132,7 @@ class Opening:
             return self._beginning.begin(spot, key, options, first_blocks, entries)
         expected = options.digest if options.version in (None, entry.version) else None
         try:
-            held = Held(spot, entry, spot.place.open_file(entry), expected)
+            held = Held(spot, entry, spot.place.blobs.open(entry.file), expected)
         except Gone:
             if spot.place.entries.again(entry) is not None:
                 self._damaged(spot, entry, "its file is gone")
@@ -215,7 +215,7 @@ class Opening:
         if misses:
             spot.tally.count(misses=misses)
         is_checked = entry.digest is not None and (held.expected is None or entry.digest == held.expected)
-        path = Path(spot.place.path_of(entry.file)) if is_checked else None
+        path = Path(spot.place.blobs.path_of(entry.file)) if is_checked else None
         os.lseek(held.fd, start, os.SEEK_SET)
         file = io.FileIO(held.fd, "r") if options.range is None else _FilePart(held.fd, stop)
         return Reader(file, entry.stat, local_path=path)

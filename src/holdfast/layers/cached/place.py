@@ -15,47 +15,28 @@ and shared memory would not hold there.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from holdfast.errors import Unsupported
+from holdfast.layers.cached.blob_files import BlobFiles
 from holdfast.layers.cached.entries import Entries, Entry
+from holdfast.layers.cached.folder import CacheFolder, boot_id, refuse_network
 from holdfast.layers.cached.index import Damaged, Index, inode_of, prepare
 from holdfast.layers.cached.ledger import Ledger
 from holdfast.layers.cached.locks import WHOLE, alone_in, is_held, try_alone
-from holdfast.layers.cached.trouble import CacheTrouble, Gone, on_disk
-from holdfast.seams import Clock, Entropy, Files, hold_alone, hold_shared
+from holdfast.layers.cached.trouble import CacheTrouble, on_disk
+from holdfast.seams import Clock, Entropy, Files
 
 FORMAT = "1"
 REST_S = 10.0
-ATTEMPTS = 3
 MIN_FREE_BYTES = 1024**3
 MIN_FREE_PART = 0.05
 _BLOCK_OF_STAT_BYTES = 512
-_NETWORK = {
-    0x6969: "NFS", 0x517B: "SMB", 0xFE534D42: "SMB", 0xFF534D42: "CIFS", 0x5346414F: "AFS", 0x00C36400: "CephFS",
-    0x0BD00BD0: "Lustre",
-}  # fmt: skip
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CacheFolder:
-    """Where a cache lies. `path` is made if it is missing. `weight`: its share of the blobs, beside
-    other folders of the same cache. `bound_bytes`: what it may hold; None: as much as the disk has.
-    `min_free_bytes`: what it leaves free there; None: 1 GiB or 5 % of the disk, whichever is less."""
-
-    path: Path | str
-    weight: float = 1.0
-    bound_bytes: int | None = None
-    min_free_bytes: int | None = None
 
 
 class Taken(NamedTuple):
@@ -72,7 +53,8 @@ class Place:
     def __init__(self, folder: CacheFolder, *, files: Files, clock: Clock, entropy: Entropy) -> None:
         self.folder = folder
         self.path = os.path.abspath(folder.path)
-        self.files, self._clock, self._entropy = files, clock, entropy
+        self.files, self._clock = files, clock
+        self.blobs = BlobFiles(self.path, files, entropy)
         self.boot = ""
         self.session = 0
         self.entries: Entries
@@ -81,6 +63,7 @@ class Place:
         self._index_path = f"{self.path}/index.sqlite"
         self._index: Index | None = None
         self._inode: tuple[int, int] | None = None
+        self._damaged: tuple[int, int] | None = None  # the index that was found to be damaged in use
         self._session_fd = -1
         self._opening = threading.Lock()
         self._resting_until_s: float | None = None
@@ -118,7 +101,10 @@ class Place:
     def rest(self, trouble: CacheTrouble) -> None:
         """It failed: leave it alone for a while; or open it anew, if its index is damaged or the folder was deleted."""
         with self._opening:
-            if isinstance(trouble, Damaged) or inode_of(self._index_path) != self._inode:
+            if isinstance(trouble, Damaged) and self._inode is not None:
+                self._damaged, self._inode = self._inode, None
+                return
+            if inode_of(self._index_path) != self._inode:
                 self._inode = None
                 return
             self._rest(trouble)
@@ -142,51 +128,6 @@ class Place:
 
     # -- files ------------------------------------------------------------------------------------------------------
 
-    def new_file(self) -> str:
-        """A name for a new blob's file."""
-        return self._entropy.token(16)
-
-    def path_of(self, file: str) -> str:
-        """Where it lies."""
-        return f"{self.path}/blobs/{file[:2]}/{file}"
-
-    def create(self, file: str) -> int:
-        """A new file for a blob, open for writing, with a lease on it: so a sweep knows that somebody is at it."""
-        path = self.path_of(file)
-        for _ in range(ATTEMPTS):
-            with on_disk():
-                try:
-                    fd = self.files.create(path, 0o666)
-                except FileNotFoundError:
-                    self.make_home(file)
-                    fd = self.files.create(path, 0o666)
-                hold_shared(fd)
-            if os.fstat(fd).st_nlink:
-                return fd
-            os.close(fd)  # a sweep was quicker than the lease
-        raise CacheTrouble("new files vanish at once")
-
-    def make_home(self, file: str) -> None:
-        """The folder in which a file lies."""
-        for folder in (f"{self.path}/blobs", os.path.dirname(self.path_of(file))):
-            try:
-                self.files.make_folder(folder, 0o777)
-            except FileExistsError:
-                continue
-
-    def open_file(self, entry: Entry, *, to_write: bool = False) -> int:
-        """The entry's file with a lease on it; `Gone` if it was taken away."""
-        flags = os.O_RDWR if to_write else os.O_RDONLY
-        try:
-            fd = os.open(self.path_of(entry.file), flags | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise Gone from None
-        hold_shared(fd)
-        if os.fstat(fd).st_nlink == 0:
-            os.close(fd)
-            raise Gone
-        return fd
-
     def bury(self, entries: Sequence[Entry]) -> int:
         """Forget these entries and remove their files; the bytes freed. What somebody has open is served to nobody
         else, and goes when its readers are done."""
@@ -204,13 +145,13 @@ class Place:
             for entry in entries:
                 if until_bytes is not None and sum_bytes >= until_bytes:
                     break
-                fd = self._lock_alone(entry.file)
+                fd = self.blobs.lock_alone(entry.file)
                 if fd is None:
                     left.append(entry)
                 else:
                     locked.append((fd, entry))
                     sum_bytes += entry.held_bytes
-            gone = [file for file in self.entries.doom([entry for _, entry in locked]) if self._unlink(file)]
+            gone = [file for file in self.entries.doom([entry for _, entry in locked]) if self.blobs.unlink(file)]
             return Taken(self.ledger.buried(gone) if gone else 0, len(gone), left)
         finally:
             for fd, _ in locked:
@@ -219,19 +160,8 @@ class Place:
 
     def bury_doomed(self) -> int:
         """Remove the files of forgotten entries that a kill left behind; the bytes freed."""
-        gone = [file for file in self.ledger.doomed() if self._unlink_unused(file)]
+        gone = [file for file in self.ledger.doomed() if self.blobs.unlink_unused(file)]
         return self.ledger.buried(gone) if gone else 0
-
-    def in_use(self, entry: Entry) -> bool:
-        """Whether anybody has it open."""
-        try:
-            fd = os.open(self.path_of(entry.file), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return hold_alone(fd) is not True
-        finally:
-            os.close(fd)
 
     # -- room -------------------------------------------------------------------------------------------------------
 
@@ -262,14 +192,14 @@ class Place:
             on_disk_bytes: dict[str, int] = {}
             for ticket in self.ledger.tickets_of(session):
                 try:
-                    found = os.stat(self.path_of(ticket.file))
+                    found = os.stat(self.blobs.path_of(ticket.file))
                 except OSError:
                     continue
                 on_disk_bytes[ticket.file] = found.st_blocks * _BLOCK_OF_STAT_BYTES
             self.ledger.end_session(session, on_disk_bytes)
             for file in on_disk_bytes:
                 if not self.ledger.is_known(file):
-                    self._unlink_unused(file)
+                    self.blobs.unlink_unused(file)
 
     def sweep(self) -> int:
         """Remove files that nobody knows: after a kill or a power cut, or from before an index that was set aside. How
@@ -277,47 +207,12 @@ class Place:
         self.needs_sweep = False
         removed = 0
         with on_disk():
-            for folder in sorted(os.listdir(f"{self.path}/blobs")):
-                for file in os.listdir(f"{self.path}/blobs/{folder}"):
-                    if not self.ledger.is_known(file) and self._unlink_unused(file):
-                        removed += 1
+            for file in self.blobs.names():
+                if not self.ledger.is_known(file) and self.blobs.unlink_unused(file):
+                    removed += 1
         return removed
 
     # -- inside -----------------------------------------------------------------------------------------------------
-
-    def _lock_alone(self, file: str) -> int | None:
-        """The file, open and locked for us alone; None if somebody has it open; -1 if there is no file."""
-        try:
-            fd = os.open(self.path_of(file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return -1
-        except OSError:
-            return None
-        if hold_alone(fd) is True:
-            return fd
-        os.close(fd)
-        return None
-
-    def _unlink(self, file: str) -> bool:
-        try:
-            self.files.unlink(self.path_of(file))
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            _LOG.warning("cache folder %s: %s cannot be removed: %s", self.path, file, error.strerror)
-            return False
-        return True
-
-    def _unlink_unused(self, file: str) -> bool:
-        """Whether the file is gone; it stays while somebody has it open."""
-        fd = self._lock_alone(file)
-        if fd is None:
-            return False
-        try:
-            return fd < 0 or self._unlink(file)
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
     def _make_folders(self, path: str) -> None:
         """The cache's folder, and those above it that are missing."""
@@ -330,7 +225,7 @@ class Place:
     def _open(self) -> None:
         """Make what is missing, open the index, begin a session."""
         self._make_folders(self.path)
-        _refuse_network(self.path)
+        refuse_network(self.path)
         with on_disk():
             if not os.path.isdir(f"{self.path}/blobs"):
                 with contextlib.suppress(FileExistsError):
@@ -372,6 +267,8 @@ class Place:
     def _open_index(self) -> None:
         self.boot = boot_id()
         try:
+            if self._damaged is not None and inode_of(self._index_path) == self._damaged:
+                raise Damaged("the index is damaged")
             prepare(self._index_path)
             self._use(Index(self._index_path))
             self.ledger.totals()
@@ -396,30 +293,3 @@ class Place:
         if reason not in self._said and len(self._said) < 100:
             self._said.add(reason)
             _LOG.warning("cache folder %s cannot be used, reads go past it: %s", self.path, reason)
-
-
-def boot_id() -> str:
-    """Which boot of the machine this is."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-            return stream.read(64).strip()
-    except OSError:
-        return "unknown"
-
-
-def file_system_of(path: str) -> int:
-    """The magic number of the file system; 0 if it cannot be asked."""
-    buffer = ctypes.create_string_buffer(512)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(path), buffer) != 0:
-        return 0
-    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
-
-
-def _refuse_network(path: str) -> None:
-    kind = _NETWORK.get(file_system_of(path))
-    if kind is not None:
-        raise Unsupported(
-            f"the cache folder {path} lies on {kind}; locks do not hold there: give the cache a folder on a local disk",
-            operation="open",
-        )

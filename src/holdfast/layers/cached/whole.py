@@ -44,7 +44,7 @@ class Whole:
             on_progress(held.came_bytes)
         if not self._is_checked(spot, entry):
             with on_disk():
-                fd = os.open(spot.place.path_of(entry.file), os.O_RDWR | os.O_CLOEXEC)
+                fd = os.open(spot.place.blobs.path_of(entry.file), os.O_RDWR | os.O_CLOEXEC)
             try:
                 with alone_in(fd, WHOLE, 1):
                     entry = self._now(held)
@@ -81,7 +81,7 @@ class Whole:
 
     def _check(self, spot: Spot, entry: Entry, expected: str) -> None:
         try:
-            held = Held(spot, entry, spot.place.open_file(entry), expected)
+            held = Held(spot, entry, spot.place.blobs.open(entry.file), expected)
         except Gone:
             return
         try:
