@@ -212,6 +212,10 @@ def test_extra_files(served: Served, alice: httpx.Client):
     for wrong in ("../../../etc/passwd", "/etc/passwd", "sub/../../x", "nothing", "sub", "a\0b"):
         refused = alice.get(f"/api/datasets/{made}/content", params={"extra_file": wrong})
         assert refused.status_code in {404, 422}, wrong
+    # what Galaxy's stores take, nobody takes here
+    for other in ({"extra_dir": "/etc"}, {"extra_dir": "/etc", "extra_file": "passwd"}, {"alt_name": "../x"}):
+        answer = alice.get(f"/api/datasets/{made}/content", params=other)
+        assert (answer.status_code, b"root:" in answer.content) == (422, False), other
     [extra] = alice.get(f"/api/datasets/{made}/storage").json()["extra_files"]
     assert extra["path"] == "sub/index.bai"
 

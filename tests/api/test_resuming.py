@@ -298,37 +298,50 @@ def test_a_reset_connection_keeps_a_beginning(served: Served, alice: httpx.Clien
     assert alice.get(f"/api/datasets/{made}/content").content == content
 
 
-def test_a_large_file_survives_the_servers_restart(tmp_path: Path):
-    block = os.urandom(MIB)
-    size = 300 * MIB
-    expected = blake3()
-    for at in range(300):
-        expected.update(at.to_bytes(8, "big") + block[8:])
-    blocks = [at.to_bytes(8, "big") + block[8:] for at in range(300)]
+GIB = 1024 * MIB
+_BLOCK = os.urandom(MIB)
+
+
+def three_gib(start: int, stop: int) -> Iterator[bytes]:
+    """That part of a file of 3 GiB and 5 bytes in which no two MiB are the same."""
+    for at in range(start // MIB, -(-stop // MIB)):
+        block = at.to_bytes(8, "big") + _BLOCK[8:]
+        yield block[max(0, start - at * MIB) : stop - at * MIB]
+
+
+@pytest.mark.timeout(300)
+def test_three_gib_cut_and_resumed_survive_the_servers_restart(tmp_path: Path):
+    """Behind the numbers of 31 bits too."""
+    size = 3 * GIB + 5
+    cuts = [700 * MIB + 12, 2 * GIB + 7]
+    at = 0
     with make_hold(tmp_path) as hold, running(hold, tmp_path) as served:
         add_people(served)
         with served.client(ALICE) as client:
+            client.timeout = httpx.Timeout(120)
             upload = announce(client, size)
-            cut_piece(served, upload, 0, size, b"".join(blocks[:120]) + b"half a block")
-            assert until(lambda: offset_of(client, upload) == 120 * MIB + 12)
+            for cut in cuts:
+                with begin_piece(served, upload, at, size - at, b"") as connection:
+                    for block in three_gib(at, cut):
+                        connection.sendall(block)
+                # what came is synced first; until then nobody else may add
+                assert until(lambda cut=cut: patch(client, upload, cut, b"").status_code == 204, 60)
+                at = cut
     with make_hold(tmp_path) as hold, running(hold, tmp_path) as served, served.client(ALICE) as client:
-        at = offset_of(client, upload)
-        assert at == 120 * MIB + 12
-        rest = blocks[120][12:]
-        # what was cut off in the middle of a block goes on in the middle
-        broken = b"half a block" + rest
-        answer = client.patch(
-            upload, headers={**PIECE, "Upload-Offset": str(at)}, content=(one for one in [rest, *blocks[121:]])
-        )
+        assert offset_of(client, upload) == cuts[-1]
+        client.timeout = httpx.Timeout(120)
+        answer = client.patch(upload, headers={**PIECE, "Upload-Offset": str(at)}, content=three_gib(at, size))
         assert answer.status_code == 204
         made = client.get(f"/api/datasets/{answer.headers['holdfast-dataset']}").json()
         assert made["size_bytes"] == size
         told = blake3()
         with open(made["full_path"], "rb") as stream:
-            while piece := stream.read(MIB):
-                told.update(piece)
+            for block in three_gib(0, size):
+                assert stream.read(len(block)) == block
+                told.update(block)
+            assert stream.read() == b""
         assert made["checksum"] == "blake3:" + told.hexdigest()
-        assert Path(made["full_path"]).read_bytes()[120 * MIB : 121 * MIB] == broken
+        os.truncate(made["full_path"], 0)  # pytest keeps the folders of three runs
 
 
 def test_only_one_request_adds_at_a_time(served: Served, alice: httpx.Client):
