@@ -148,6 +148,9 @@ class Parts(Seekable):
         return stop
 
 
+_INHERITED: list[Any] = []
+
+
 class Whole(Seekable):
     """Reads from the first byte to the last in one request, for servers that do not know ranges. To go back is to begin
     anew, to jump ahead is to read what lies between."""
@@ -164,12 +167,19 @@ class Whole(Seekable):
         self._at, self._stop = start, stop
 
     def close(self) -> None:
+        self._leave_to_parent()
         self._blocks = iter(())
         self._block = memoryview(b"")
         super().close()
 
+    def _leave_to_parent(self) -> None:
+        """A stream that a parent process began is never let go of in its child: obstore would wait for ever."""
+        if self._process_id != os.getpid():
+            _INHERITED.append(self._blocks)
+
     def _some(self, wanted: int) -> memoryview:
         if self._at < self._start or self._process_id != os.getpid():
+            self._leave_to_parent()
             self._blocks, _ = self._begin(self.stat.version)
             self._block, self._start, self._process_id = memoryview(b""), 0, os.getpid()
         while self._at >= self._start + len(self._block):
