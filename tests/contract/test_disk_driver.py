@@ -421,6 +421,20 @@ def test_another_disk_with_the_same_names_is_not_believed(root: Path, driver: Di
         driver.discard(leftover)
 
 
+def test_another_disk_is_not_believed_though_its_mark_has_the_same_inode(root: Path, driver: DiskDriver):
+    driver.put(KEY, BytesBody(b"mine"))
+    driver.mark("0a-first")
+    assert driver.stat(KEY).size_bytes == 4
+    mark = root / MARK_NAME
+    before = mark.stat()
+    mark.write_bytes(b"0b-second\n")  # what two disks that were made alike look like: one number, another mark
+    after = mark.stat()
+    assert (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino)
+    for act in every_method(driver).values():
+        with pytest.raises(Unavailable, match="another disk"):
+            act()
+
+
 def test_a_mark_that_cannot_be_read_is_unavailable(root: Path, driver: DiskDriver):
     driver.mark("0a-first")
     for damage in (b"", b"\xff\xfe", b"0b", os.urandom(4000)):

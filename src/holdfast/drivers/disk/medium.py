@@ -40,7 +40,7 @@ class Medium:
         self.files, self._entropy = files, entropy
         self._identity: str | None = None
         self._mark_path = f"{root}/{MARK_NAME}"
-        self._mark_seen: tuple[int, int] | None = None
+        self._mark_seen: tuple[int, int, int] | None = None  # numbers of devices and inodes are given out again
         self._plain: set[str] = set()  # folders of blobs that were seen to be no links
 
     # -- the mark -----------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class Medium:
                 reason = f"{self.root} does not carry the pool's mark ({MARK_NAME}); is it mounted?"
                 raise self.unavailable(reason, operation) from None
             raise self.unavailable(f"{self.root} does not answer: {error.strerror}", operation) from error
-        seen = (found.st_dev, found.st_ino)
+        seen = (found.st_dev, found.st_ino, found.st_ctime_ns)
         if seen != self._mark_seen:
             carried = self.identity()
             if carried != self._identity:
