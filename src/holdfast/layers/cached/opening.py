@@ -207,7 +207,7 @@ class Opening:
             spot.tally.use(entry, 0, 0)
             stream = BlockStream(self.fetcher, self._inner, held, options.range, bits)
             return reader_of(stream)
-        if entry.boot != spot.place.boot:
+        if entry.boot != spot.place.boot or (entry.digest is None and held.expected is not None):
             self.whole.check_later(spot, entry, held.expected)
         start, stop = (options.range or ByteRange(0)).within(entry.size_bytes)
         misses = -(-held.came_bytes // BLOCK_BYTES)

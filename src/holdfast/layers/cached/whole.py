@@ -24,8 +24,8 @@ from holdfast.layers.cached.here import Here, Spot
 from holdfast.layers.cached.locks import WHOLE, alone_in
 from holdfast.layers.cached.trouble import CacheTrouble, Gone, Mismatch, on_disk
 
-PARTS_AT_ONCE = 8
-PART_BLOCKS = 4
+PARTS_AT_ONCE = 6
+PART_BLOCKS = 8  # fewer requests than when reading ahead: nobody waits for the first of them
 
 _LOG = logging.getLogger(__name__)
 
