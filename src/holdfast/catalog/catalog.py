@@ -94,9 +94,9 @@ class Catalog:
 
         catalog = cls(url or f"sqlite:///{state_dir / SQLITE_FILE}", clock=clock)
         try:
+            if catalog.db.is_sqlite and catalog.db.path.exists():
+                _close_to_others(state_dir, catalog.db.path)  # before its log is made, which gets the same rights
             found = migrate.version(catalog.db)
-            if catalog.db.is_sqlite and found is not None:
-                _close_to_others(state_dir, catalog.db.path)
             if found is None:
                 if catalog.db.is_sqlite:
                     refuse_if_lost(catalog.db.path, state_dir)

@@ -48,6 +48,7 @@ def test_one_that_others_may_read_is_closed_with_a_warning(document: Path, caplo
     assert (modes(document)["state"], modes(document)["catalog.sqlite"]) == ("700", "600")
     assert f"{state} could be read by others (mode 755); it is 700 now" in caplog.text
     assert "catalog.sqlite could be read by others (mode 644); it is 600 now" in caplog.text
+    assert len(caplog.records) == 2, "its log, made afterwards, has the same rights"
 
 
 def test_a_group_that_works_with_it_keeps_its_rights(document: Path):
