@@ -324,7 +324,7 @@ def test_killed_at_random_moments(tmp_path: Path):
                 sure[which] = _read_or_none(hold, which)
             nothing_left(hold)
             scrub_and_reconcile_find_nothing(hold)
-    assert len(sure) > ROUNDS
+    assert len(sure) > ROUNDS // 2
 
 
 def scrub_and_reconcile_find_nothing(hold: Hold) -> None:
