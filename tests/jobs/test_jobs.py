@@ -406,7 +406,7 @@ def test_what_happens_stands_in_the_event_log(lab: Lab):
     job = lab.run("exit 2", owner="alice@example.org")
     told = [(event.kind, event.actor) for event in lab.hold.events_since(0) if event.kind.startswith("job.")]
     assert told == [("job.queued", "alice@example.org"), ("job.running", None), ("job.failed", None)]
-    assert lab.hold.events(1)[0].text == f"job {job.id} failed, exit code 2: exit code 2"
+    assert lab.hold.events(1)[0].text == f"job {job.id} failed: exit code 2"
 
 
 def test_a_two_command_job_costs_little_more_than_its_commands(lab: Lab):
