@@ -43,6 +43,7 @@ from holdfast.keys import Key
 from holdfast.placement.locator import candidates
 from holdfast.seams import Entropy
 from holdfast.stores.base import Store
+from holdfast.stores.streams import digest_of
 
 Out = TypeVar("Out")
 
@@ -239,12 +240,8 @@ class Lookout:
         if any(row[5] == version for row in self._catalog.datasets.locate(dataset_id)):
             return
         try:
-            digest = blake3()
-            buffer = memoryview(bytearray(BLOCK_BYTES))
-            while count := reader.readinto(buffer):
-                digest.update(buffer[:count])
+            actual = digest_of(reader)
             reader.seek(0)
-            actual = f"blake3:{digest.hexdigest()}"
             if actual != options.digest:
                 self.mismatch(self.find(dataset_id), actual, version)
         except BaseException:

@@ -10,10 +10,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from blake3 import blake3
-
 from holdfast import layout
-from holdfast.blobs import BLOCK_BYTES, BlobStat, Body, FileBody, GetOptions, PutOptions, Reader
+from holdfast.blobs import BlobStat, Body, FileBody, GetOptions, PutOptions
 from holdfast.catalog.base import Dataset, ExtraFile, Finished, NewDataset, Prepared
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import (
@@ -32,6 +30,7 @@ from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
 from holdfast.placement.policy import Request, no_rounds, size_words
 from holdfast.stores.base import Store
+from holdfast.stores.streams import digest_of
 
 BATCH = 500  # datasets that share a transaction and a sync
 BATCH_BYTES = 1024 * 1024 * 1024  # or fewer, when they are so large together
@@ -300,7 +299,7 @@ class Transfer:
             try:
                 store = self._pools.online(prepared.object_store_id).store()
                 with store.open(prepared.key, GetOptions(fresh=True)) as reader:
-                    actual = _digest_of(reader)
+                    actual = digest_of(reader)
             except NotFound:
                 actual = ""
             except StoreError:
@@ -317,14 +316,6 @@ class Transfer:
         stat = self._pools.configured(object_store_id).store().stat(replica.key)
         prepared = Prepared(dataset.id, dataset.uuid, object_store_id, replica.key, "", dataset.owner)
         return self._catalog.replaces.commit(Finished(prepared, staged[1], staged[0], stat.version), None)
-
-
-def _digest_of(reader: Reader) -> str:
-    digest = blake3()
-    buffer = memoryview(bytearray(BLOCK_BYTES))
-    while count := reader.readinto(buffer):
-        digest.update(buffer[:count])
-    return f"blake3:{digest.hexdigest()}"
 
 
 def _put_new(store: Store, key: Key, body: Body, options: PutOptions, written: list[Key]) -> BlobStat:

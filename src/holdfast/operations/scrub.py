@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from blake3 import blake3
-
 from holdfast import layout
-from holdfast.blobs import BLOCK_BYTES, GetOptions, Reader
+from holdfast.blobs import GetOptions, Reader
 from holdfast.catalog.base import Dataset, Replica
 from holdfast.errors import Conflict, Corrupt, HoldfastError, NotFound, StoreError, Unavailable
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Parameters, Plan, Progress
 from holdfast.operations.pace import Pace, at_once, side_by_side
+from holdfast.stores.streams import digest_of
 
 BATCH_REPLICAS = 64
+CHECK_BLOCKS = 256  # between two looks whether a pause or a cancel is wanted
 STATES = ("present", "suspect", "missing")
 FRESH = GetOptions(fresh=True)
 
@@ -98,7 +98,7 @@ def _verify(hold: Hold, dataset: Dataset, replica: Replica, progress: Progress, 
     try:
         with store.open(replica.key, FRESH) as reader:
             version, size = reader.stat.version, reader.stat.size_bytes
-            actual = digest_of(reader, pace, progress)
+            actual = _digest(reader, pace, progress)
     except NotFound as error:
         if replica.state != "missing":
             hold.catalog.fates.doubt(dataset.id, pool, "missing", f"its bytes are not in pool {pool} any more")
@@ -134,7 +134,7 @@ def _verify_extra_files(hold: Hold, dataset: Dataset, replica: Replica, progress
         problem: HoldfastError | None = None
         try:
             with store.open(layout.extra_file_key(prefix, extra.path), FRESH) as reader:
-                size, actual = reader.stat.size_bytes, digest_of(reader, pace, progress)
+                size, actual = reader.stat.size_bytes, _digest(reader, pace, progress)
         except NotFound:
             problem = NotFound(f"its extra file {extra.path} is not in pool {pool} any more", store=pool)
         else:
@@ -148,18 +148,18 @@ def _verify_extra_files(hold: Hold, dataset: Dataset, replica: Replica, progress
     return total
 
 
-def digest_of(reader: Reader, pace: Pace, progress: Progress | None = None) -> str:
+def _digest(reader: Reader, pace: Pace, progress: Progress) -> str:
     """The checksum of an open blob, read at the given pace."""
-    digest = blake3()
-    buffer = memoryview(bytearray(BLOCK_BYTES))
-    blocks = 0
-    while count := reader.readinto(buffer):
-        digest.update(buffer[:count])
-        pace.passed(count)
-        blocks += 1
-        if progress is not None and blocks % 256 == 0:
+    seen = 0
+
+    def on_block(size_bytes: int) -> None:
+        nonlocal seen
+        pace.passed(size_bytes)
+        seen += 1
+        if seen % CHECK_BLOCKS == 0:
             progress.check()
-    return f"blake3:{digest.hexdigest()}"
+
+    return digest_of(reader, on_block)
 
 
 def _still(dataset: Dataset, replica: Replica) -> bool:

@@ -14,9 +14,10 @@ from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.listing import head
 from holdfast.drivers.cloud.mark import Mark
 from holdfast.drivers.cloud.ranges import NoSuchRange, Part, RangeIgnored, cut_off, fetch
-from holdfast.drivers.cloud.streams import Parts, Seekable, Whole
+from holdfast.drivers.cloud.streams import Parts, Whole
 from holdfast.errors import NotFound
 from holdfast.keys import Key
+from holdfast.stores.streams import Seekable
 
 FIRST_BYTES = 4 * 1024 * 1024
 

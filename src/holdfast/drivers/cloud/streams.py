@@ -6,7 +6,6 @@ MiB; for a moment more where obstore joins what came into one part.
 
 from __future__ import annotations
 
-import io
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -19,68 +18,10 @@ from holdfast.drivers.cloud.errors import read_answer
 from holdfast.drivers.cloud.listing import quoted, stat_of
 from holdfast.drivers.cloud.ranges import Part, cut_off, fetch, replaced, why
 from holdfast.keys import Key
+from holdfast.stores.streams import Seekable
 
 JUMP_BYTES = 1024 * 1024  # after a jump nobody knows yet how much is wanted
 STREAM_BLOCK_BYTES = 4 * 1024 * 1024
-
-
-class Seekable(io.RawIOBase):
-    """Positions are those of the blob; reading ends at `stop`."""
-
-    def __init__(self, stat: BlobStat, start: int, stop: int) -> None:
-        super().__init__()
-        self.stat = stat
-        self._at, self._stop = start, stop
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        self._still_open()
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._still_open()
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.stat.size_bytes}[whence]
-        if base + offset < 0:
-            raise ValueError(f"there is nothing before the first byte (asked for {base + offset})")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._still_open()
-        left = max(0, self._stop - self._at)
-        wanted = left if size is None or size < 0 else min(size, left)
-        blocks: list[bytes] = []
-        while wanted and (view := self._some(wanted)):
-            blocks.append(bytes(view))
-            wanted -= len(view)
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._still_open()
-        target = memoryview(buffer).cast("B")
-        wanted = min(len(target), max(0, self._stop - self._at))
-        done = 0
-        while done < wanted and (view := self._some(wanted - done)):
-            target[done : done + len(view)] = view
-            done += len(view)
-        return done
-
-    def _some(self, wanted: int) -> memoryview:
-        """Between one and `wanted` bytes from the position on, and the position after them. `wanted` is not beyond
-        the end."""
-        raise NotImplementedError
-
-    def _still_open(self) -> None:
-        if self.closed:
-            raise ValueError("this reader is closed")
 
 
 class Parts(Seekable):
@@ -102,13 +43,14 @@ class Parts(Seekable):
         self._part = Part(0, b"")
         super().close()
 
-    def _some(self, wanted: int) -> memoryview:
+    def _some(self, target: memoryview) -> int:
         if not self._part.start <= self._at < self._part.stop:
             self._turn_to(self._at)
         offset = self._at - self._part.start
-        view = self._view[offset : offset + wanted]
+        view = self._view[offset : offset + len(target)]
+        target[: len(view)] = view
         self._at += len(view)
-        return view
+        return len(view)
 
     def _turn_to(self, position: int) -> None:
         """Make a part that begins at `position`, or holds it, the current one."""
@@ -177,7 +119,7 @@ class Whole(Seekable):
         if self._process_id != os.getpid():
             _INHERITED.append(self._blocks)
 
-    def _some(self, wanted: int) -> memoryview:
+    def _some(self, target: memoryview) -> int:
         if self._at < self._start or self._process_id != os.getpid():
             self._leave_to_parent()
             self._blocks, _ = self._begin(self.stat.version)
@@ -186,9 +128,10 @@ class Whole(Seekable):
             self._start += len(self._block)
             self._block = self._next()
         offset = self._at - self._start
-        view = self._block[offset : offset + wanted]
+        view = self._block[offset : offset + len(target)]
+        target[: len(view)] = view
         self._at += len(view)
-        return view
+        return len(view)
 
     def _begin(self, version: str | None) -> tuple[Iterator[Any], BlobStat]:
         here = self._clients.here()

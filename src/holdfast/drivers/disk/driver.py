@@ -38,13 +38,14 @@ from holdfast.blobs import (
 )
 from holdfast.drivers.disk.medium import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, Medium, stat_of
 from holdfast.drivers.disk.putting import Putting
-from holdfast.drivers.disk.reading import Part, ReaderBody
+from holdfast.drivers.disk.reading import ReaderBody
 from holdfast.drivers.disk.removing import Removing
 from holdfast.drivers.disk.walk import walk_files, walk_refused
 from holdfast.errors import Corrupt, Unavailable, Unsupported
 from holdfast.keys import Key, is_key
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles, hold_alone, hold_shared
 from holdfast.stores.base import Capabilities, Driver, Leftover
+from holdfast.stores.streams import FileRange
 
 ATTEMPTS_MAX = 8  # against files that are replaced between opening and locking
 UNLOCKED_AGE_S = 24 * 3600.0  # without locks, a temporary file is given up when it is so old
@@ -124,7 +125,8 @@ class DiskDriver(Driver):
             except BaseException:
                 os.close(fd)
                 raise
-            stream = io.FileIO(fd, "r") if options.range is None else Part(fd, options.range, found.st_size)
+            wanted = options.range
+            stream = io.FileIO(fd, "r") if wanted is None else FileRange(fd, *wanted.within(found.st_size))
             return Reader(stream, stat_of(key, found), local_path=Path(path))
         raise Unavailable(f"{key} in pool {self._name} keeps changing", store=self._name, key=key, operation="open")
 

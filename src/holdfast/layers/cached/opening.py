@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from holdfast.blobs import BLOCK_BYTES, ByteRange, GetOptions, Reader
 from holdfast.errors import NoSpace, NotFound, Unavailable
@@ -25,6 +24,7 @@ from holdfast.layers.cached.stream import BlockStream, reader_of
 from holdfast.layers.cached.trouble import CacheTrouble, Gone, Mismatch, NoRoom, Replaced
 from holdfast.layers.cached.whole import Whole
 from holdfast.stores.base import Driver
+from holdfast.stores.streams import FileRange
 
 ATTEMPTS = 8  # against entries that go between two looks
 FIRST_BLOCKS_MAX = 4  # of a range whose end is known
@@ -216,8 +216,8 @@ class Opening:
             spot.tally.count(misses=misses)
         is_checked = entry.digest is not None and (held.expected is None or entry.digest == held.expected)
         path = Path(spot.place.blobs.path_of(entry.file)) if is_checked else None
-        os.lseek(held.fd, start, os.SEEK_SET)
-        file = io.FileIO(held.fd, "r") if options.range is None else _FilePart(held.fd, stop)
+        file = io.FileIO(held.fd, "r") if options.range is None else FileRange(held.fd, start, stop)
+        file.seek(start)
         return Reader(file, entry.stat, local_path=path)
 
     def _past(self, key: Key, options: GetOptions, trouble: CacheTrouble) -> Reader:
@@ -232,25 +232,6 @@ class Opening:
     def _became_whole(self, spot: Spot, entry: Entry, expected: str | None) -> None:
         if expected is not None:
             self.whole.check_later(spot, entry, expected)
-
-
-class _FilePart(io.FileIO):
-    """An open file of which only a range is read."""
-
-    def __init__(self, fd: int, stop: int) -> None:
-        super().__init__(fd, "r")
-        self._stop = stop
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = max(0, self._stop - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left)) or b""
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: Any, /) -> int:
-        left = max(0, self._stop - self.tell())
-        return super().readinto(memoryview(buffer)[:left]) or 0
 
 
 def _first_blocks(options: GetOptions) -> int:
