@@ -18,7 +18,8 @@ from holdfast.errors import Problem
 Spelling = Literal["holdfast", "galaxy-xml", "galaxy-yaml"]
 RouterKind = Literal["hierarchical", "distributed"]
 
-DRIVERS_READY: frozenset[str] = frozenset({"disk", "aws_s3", "generic_s3", "boto3", "azure_blob", "cloud"})
+REMOTE_TYPES = frozenset({"aws_s3", "generic_s3", "boto3", "azure_blob", "cloud"})
+DRIVERS_READY = REMOTE_TYPES | {"disk"}
 """The types of pools that have a driver today. The others are read in full, and `check` says so."""
 
 V = TypeVar("V")

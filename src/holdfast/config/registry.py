@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.config.document import PoolConfig
+from holdfast.config.document import REMOTE_TYPES, PoolConfig
 from holdfast.hold.facts import Pool, PoolFacts
 from holdfast.stores.base import Driver
 
@@ -39,7 +39,7 @@ def surroundings(pools: Sequence[PoolConfig], state_dir: Path) -> Surroundings:
     default = state_dir / "cache"
     bounds: dict[str, int] = {}
     for pool in pools:
-        if pool.type in _REMOTE:
+        if pool.type in REMOTE_TYPES:
             for folder in _cache_folders(pool, default):
                 bound = folder["size_bytes"]
                 bounds[folder["path"]] = max(bound, bounds.get(folder["path"], 0))
@@ -81,7 +81,7 @@ def _cloud(facts: PoolFacts, pool: PoolConfig, around: Surroundings) -> Pool:
             bytes_per_s=limits.get("bytes_per_second"),
             concurrency=limits.get("requests_at_once"),
         )
-    driver = RetriedDriver(driver, attempts=retry.get("attempts", 8), deadline_s=float(retry.get("deadline_s", 60)))
+    driver = RetriedDriver(driver, **{name: retry[name] for name in ("attempts", "deadline_s") if name in retry})
     guard = TrippedDriver(driver)
     folders = [
         CacheFolder(Path(folder["path"]), folder["weight"], around.cache_bounds[folder["path"]])
@@ -118,8 +118,7 @@ def _block(pool: PoolConfig, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-_REMOTE = ("aws_s3", "generic_s3", "boto3", "azure_blob", "cloud")
 _CONSTRUCTORS: Mapping[str, Callable[[PoolFacts, PoolConfig, Surroundings], Pool]] = {
     "disk": _disk,
-    **dict.fromkeys(_REMOTE, _cloud),
+    **dict.fromkeys(REMOTE_TYPES, _cloud),
 }

@@ -1,6 +1,6 @@
 """Asks again where asking again may help: the one place where Holdfast repeats what a pool could not do.
 
-    RetriedDriver(inner, attempts=6, deadline_s=60.0)
+    RetriedDriver(inner, attempts=8, deadline_s=60.0)
 
 Repeated is what the pool itself failed at with `retryable`: never `NotFound`, never `OutcomeUnknown` (a write that may
 have landed), never what is wrong with the sender or with what was asked. It waits as long as the answer said
@@ -37,7 +37,7 @@ from holdfast.layers.retried.tries import Tries
 from holdfast.seams import Clock, Entropy, SystemClock, SystemEntropy
 from holdfast.stores.base import Capabilities, Driver, Leftover
 
-ATTEMPTS = 6
+ATTEMPTS = 8
 DEADLINE_S = 60.0
 
 _Result = TypeVar("_Result")
