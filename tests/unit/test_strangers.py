@@ -103,6 +103,20 @@ def test_a_stranger_that_fails_is_passed_over_and_the_reason_kept(
         assert "no route to host" in reasons["cloud"]
 
 
+def test_a_stranger_that_was_offline_is_met_when_it_is_active(tmp_path: Path, remote: RemoteLike, disk: DiskDriver):
+    remote.bucket.write("000/dataset_7.dat", b"somebody's")
+    with hold_over(tmp_path, remote, disk) as hold:
+        hold.set_pool_state("cloud", "offline")
+        assert hold.put(b"x", name="a").object_store_id == "disk"
+        assert operations(remote) == []
+        hold.set_pool_state("cloud", "active")
+        assert hold.put(b"x", name="b").object_store_id == "cloud"
+        row = hold.catalog.pools.find("cloud")
+        assert row.surveyed
+        assert row.identity == remote.identity()
+        assert hold.put(b"x", name="c").id == 8, "7 lies there already"
+
+
 def test_a_bucket_of_another_catalog_is_read_only_here(tmp_path: Path, remote: RemoteLike, disk: DiskDriver):
     with hold_over(tmp_path, remote, state="theirs") as theirs:
         theirs.put(b"theirs", name="a")

@@ -196,7 +196,7 @@ class Recognition:
         """Before the first byte goes to a pool: it is known, or its own error. Free for pools that are."""
         if object_store_id not in self._strangers:
             return
-        self._meet(object_store_id).wait(PATIENCE_S)
+        self._meet(object_store_id, needed=True).wait(PATIENCE_S)
         row = self._catalog.pools.find(object_store_id)
         if row.identity is not None and self.is_foreign(row.identity):
             raise Unavailable(
@@ -213,14 +213,14 @@ class Recognition:
             except HoldfastError:
                 continue
 
-    def _meet(self, name: str) -> _Meeting:
-        """The meeting with a stranger that goes on, or a new one."""
+    def _meet(self, name: str, *, needed: bool = False) -> _Meeting:
+        """The meeting with a stranger that goes on, or a new one; at once if it is `needed` and was only put off."""
         with self._lock:
             if self._pid != os.getpid():  # the parent's threads are not here
                 self._pid, self._meetings = os.getpid(), {}
             meeting = self._meetings.get(name)
             now_s = self._catalog.clock.monotonic_s()
-            if meeting is None or (meeting.failed and now_s - meeting.begun_s > AGAIN_S):
+            if meeting is None or meeting.is_stale(now_s, needed=needed):
                 meeting = self._meetings[name] = _Meeting(name, now_s)
                 threading.Thread(target=self._hold_meeting, args=(meeting,), name=f"meet {name}", daemon=True).start()
             return meeting
@@ -259,9 +259,10 @@ class _Meeting:
         self._done = threading.Event()
         self._error: Exception | None = None
 
-    @property
-    def failed(self) -> bool:
-        return self._error is not None
+    def is_stale(self, now_s: float, *, needed: bool) -> bool:
+        """Whether it is over, and time for another: it failed, or the pool was offline then."""
+        was_put_off = self._error is None
+        return self._done.is_set() and (now_s - self.begun_s > AGAIN_S or (needed and was_put_off))
 
     def end(self, error: Exception | None) -> None:
         self._error = error
