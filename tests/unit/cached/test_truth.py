@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,10 +19,19 @@ from tests.unit.cached.cache_kit import MIB, Hours, K, Lab, error_of, flip, know
 from holdfast.blobs import ByteRange, BytesBody, GetOptions
 from holdfast.errors import Corrupt, PreconditionFailed, Unavailable, Unsupported
 from holdfast.keys import Key
-from holdfast.layers.cached import CachedDriver, CacheFolder
+from holdfast.layers.cached import CachedDriver, CacheFolder, locks
 from holdfast.layers.cached import folder as folder_module
 from holdfast.testing.remote_like import RemoteLike
 from holdfast.testing.store_kit import content_of
+
+HOLD_BLOCKS = """
+import os, sys, time
+from holdfast.layers.cached.locks import alone_in
+from holdfast.seams import SystemClock
+with alone_in(os.open(sys.argv[1], os.O_RDWR), 1 << 20, 2 << 20, SystemClock()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def local(options: GetOptions) -> GetOptions:
@@ -370,6 +383,33 @@ def test_a_folder_of_another_format_is_left_alone(lab: Lab, caplog):
     assert isinstance(error, Unavailable)
     assert "format 99" in str(error)
     assert sorted(path.name for path in lab.folder.iterdir() if path.name != "sessions") == ["blobs", "holdfast-cache"]
+
+
+def test_a_stopped_process_that_holds_a_block_delays_a_reader_once(lab: Lab, monkeypatch):
+    """A stopped process keeps its locks: who wants the same bytes reads past the cache, others go through it."""
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.5)
+    content, options = lab.store(4 * MIB)
+    other, other_options = lab.store(2 * MIB, Key("000/dataset_2.dat"), seed=1)
+    with lab.cache().open(K, options) as reader:
+        assert reader.read(10) == content[:10]
+    [name] = lab.files()
+    file = next((lab.folder / "blobs").glob(f"*/{name}"))
+    holder = subprocess.Popen([sys.executable, "-c", HOLD_BLOCKS, str(file)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        cache = lab.cache()
+        begun_s = time.monotonic()
+        with cache.open(K, options) as reader:
+            assert reader.read() == content
+        assert 0.5 < time.monotonic() - begun_s < 5
+        with cache.open(Key("000/dataset_2.dat"), other_options) as reader:
+            assert reader.read() == other
+        assert len(lab.files()) == 2, "another blob is kept meanwhile"
+    finally:
+        holder.kill()
+        holder.communicate()
 
 
 def test_a_network_file_system_is_refused(lab: Lab, monkeypatch):

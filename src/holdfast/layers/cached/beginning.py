@@ -47,7 +47,7 @@ class Beginning:
         with on_disk():
             door = os.open(f"{place.path}/doors", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            with alone_in(door, _door_of(self._inner.name, key), 1):
+            with alone_in(door, _door_of(self._inner.name, key), 1, place.clock):
                 now = place.entries.versions(self._inner.name, key)
                 if [entry.id for entry in now] != [entry.id for entry in seen]:
                     return None

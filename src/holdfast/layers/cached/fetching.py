@@ -146,7 +146,7 @@ class Fetcher:
         with on_disk():
             fd = spot.place.blobs.open(entry.file, to_write=True)
         try:
-            with alone_in(fd, first * BLOCK_BYTES, (stop - first) * BLOCK_BYTES):
+            with alone_in(fd, first * BLOCK_BYTES, (stop - first) * BLOCK_BYTES, spot.place.clock):
                 for run in spot.place.entries.missing(entry, first, stop):
                     if self._fetch_run(wanted, fd, *run):
                         self._on_whole(spot, entry, wanted.expected)

@@ -18,7 +18,7 @@ from holdfast.layers.cached.ledger import Ticket
 from holdfast.layers.cached.place import Place
 from holdfast.layers.cached.room import Room
 from holdfast.layers.cached.tally import Tally
-from holdfast.layers.cached.trouble import CacheTrouble, NoRoom, on_disk
+from holdfast.layers.cached.trouble import CacheTrouble, NoRoom, Stuck, on_disk
 from holdfast.seams import Clock, Entropy, Files
 
 FETCHERS_MAX = 16
@@ -39,8 +39,8 @@ class Spot:
         self._synced_s = clock.monotonic_s()
 
     def troubled(self, trouble: CacheTrouble) -> None:
-        """It could not be used. Where there is only no room, it can be for others."""
-        if not isinstance(trouble, NoRoom):
+        """It could not be used. Where there is only no room, or one blob is stuck, it can be for others."""
+        if not isinstance(trouble, NoRoom | Stuck):
             self.place.rest(trouble)
 
     def is_sync_due(self) -> bool:

@@ -53,7 +53,7 @@ class Place:
     def __init__(self, folder: CacheFolder, *, files: Files, clock: Clock, entropy: Entropy) -> None:
         self.folder = folder
         self.path = os.path.abspath(folder.path)
-        self.files, self._clock = files, clock
+        self.files, self.clock = files, clock
         self.blobs = BlobFiles(self.path, files, entropy)
         self.boot = ""
         self.session = 0
@@ -79,7 +79,7 @@ class Place:
             return
         with self._opening:
             if self._resting_until_s is not None:
-                if self._clock.monotonic_s() < self._resting_until_s:
+                if self.clock.monotonic_s() < self._resting_until_s:
                     raise CacheTrouble(self._reason)
                 self._resting_until_s = None
             if self._inode is None or inode_of(self._index_path) != self._inode:
@@ -92,7 +92,7 @@ class Place:
     def is_away(self) -> bool:
         """Whether it could not be used lately, so that another folder is asked meanwhile."""
         until_s = self._resting_until_s
-        return until_s is not None and self._clock.monotonic_s() < until_s
+        return until_s is not None and self.clock.monotonic_s() < until_s
 
     def is_open(self) -> bool:
         """Whether it was used and not closed since."""
@@ -235,7 +235,7 @@ class Place:
                 self._session_fd = -1
             fd = self.alone_to_evict()
         try:
-            with on_disk(), alone_in(fd, WHOLE, 1):
+            with on_disk(), alone_in(fd, WHOLE, 1, self.clock):
                 self._check_format()
                 self._open_index()
                 if self.ledger.begin_boot(self.boot):
@@ -288,7 +288,7 @@ class Place:
         self.entries, self.ledger = Entries(index), Ledger(index)
 
     def _rest(self, trouble: CacheTrouble) -> None:
-        self._resting_until_s = self._clock.monotonic_s() + REST_S
+        self._resting_until_s = self.clock.monotonic_s() + REST_S
         self._reason = reason = str(trouble)
         if reason not in self._said and len(self._said) < 100:
             self._said.add(reason)

@@ -69,7 +69,7 @@ class Room:
         with on_disk():
             fd = place.alone_to_evict()
         try:
-            with alone_in(fd, WHOLE, 1):
+            with alone_in(fd, WHOLE, 1, place.clock):
                 excess = self._excess(need_bytes)
                 freed = place.bury_doomed() if excess > 0 else 0
                 return freed + self._evict(excess - freed) if excess > freed else freed

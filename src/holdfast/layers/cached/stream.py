@@ -12,71 +12,18 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from holdfast.blobs import BLOCK_BYTES, BlobStat, ByteRange, GetOptions, Reader
 from holdfast.errors import NotFound, PreconditionFailed
 from holdfast.layers.cached.fetching import Fetcher, Held, Part, cut_off
-from holdfast.layers.cached.trouble import CacheTrouble, Gone, Replaced
+from holdfast.layers.cached.trouble import CacheTrouble, Gone, Replaced, Stuck
 from holdfast.stores.base import Driver
+from holdfast.stores.streams import Seekable
 
 AHEAD_BLOCKS_MAX = 16
 _WAS_THERE, _FETCHED = 1, 2  # a block that others fetched, one that this reader did
 ATTEMPTS = 3  # against fetches that others gave up
-
-
-class Seekable(io.RawIOBase):
-    """A range of a blob, read by `_some`."""
-
-    def __init__(self, stat: BlobStat, wanted: ByteRange | None) -> None:
-        super().__init__()
-        self.stat = stat
-        self._at, self._stop = (wanted or ByteRange(0)).within(stat.size_bytes)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        self._still_open()
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._still_open()
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.stat.size_bytes}[whence]
-        if base + offset < 0:
-            raise ValueError(f"there is nothing before the first byte (asked for {base + offset})")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._still_open()
-        target = memoryview(buffer).cast("B")
-        target = target[: max(0, self._stop - self._at)]
-        return self._some(target) if target else 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._still_open()
-        left = max(0, self._stop - self._at)
-        wanted = left if size is None or size < 0 else min(size, left)
-        target = bytearray(wanted)
-        done = 0
-        while done < wanted and (count := self._some(memoryview(target)[done:])):
-            done += count
-        return bytes(target) if done == wanted else bytes(target[:done])
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def _some(self, target: memoryview) -> int:
-        """Read at least one byte at the position into `target`, which ends no later than the range, and go on."""
-        raise NotImplementedError
-
-    def _still_open(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
 
 
 class PastStream(Seekable):
@@ -86,7 +33,7 @@ class PastStream(Seekable):
     def __init__(
         self, inner: Driver, stat: BlobStat, wanted: ByteRange | None, *, first: tuple[Reader, int, int] | None = None
     ) -> None:
-        super().__init__(stat, wanted)
+        super().__init__(stat, *(wanted or ByteRange(0)).within(stat.size_bytes))
         self._inner = inner
         self._reader: Reader | None = None
         self._reader_at = self._reader_stop = 0
@@ -127,7 +74,8 @@ class BlockStream(Seekable):
     """Reads an entry that is not whole, and fetches what it needs. Closes `held`."""
 
     def __init__(self, fetcher: Fetcher, inner: Driver, held: Held, wanted: ByteRange | None, bits: bytearray) -> None:
-        super().__init__(held.entry.stat, wanted)
+        stat = held.entry.stat
+        super().__init__(stat, *(wanted or ByteRange(0)).within(stat.size_bytes))
         self._fetcher, self._inner, self._held = fetcher, inner, held
         self._bits = bits
         self._process_id = os.getpid()
@@ -216,6 +164,7 @@ class BlockStream(Seekable):
             return False
         while self._coming and self._coming[0].stop <= block:
             self._coming.popleft()
+        past_until = block + AHEAD_BLOCKS_MAX
         for _ in range(ATTEMPTS):
             first, until = block, block + 1
             try:
@@ -229,12 +178,14 @@ class BlockStream(Seekable):
                 continue
             except CacheTrouble as trouble:
                 self._held.spot.troubled(trouble)
+                if isinstance(trouble, Stuck):
+                    past_until = len(self._bits)  # it is not waited for twice
                 break
             except Replaced as error:
                 raise replaced(self._inner.name, self.stat) from error
             self._bits[first:until] = bytes([_FETCHED]) * (until - first)
             return True
-        self._past_until = block + AHEAD_BLOCKS_MAX
+        self._past_until = past_until
         self._coming.clear()
         return False
 

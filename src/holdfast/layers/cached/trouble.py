@@ -21,6 +21,10 @@ class NoRoom(CacheTrouble):
     """All is well, but what is held cannot go: it is being read, or pinned."""
 
 
+class Stuck(CacheTrouble):
+    """A process that is stopped, or hangs, holds this blob; others can be had."""
+
+
 class Gone(Exception):
     """The entry was taken away between two looks. Look again."""
 

@@ -25,6 +25,7 @@ from holdfast.layers.cached.locks import WHOLE, alone_in
 from holdfast.layers.cached.trouble import CacheTrouble, Gone, Mismatch, on_disk
 
 PARTS_AT_ONCE = 6
+HASHED_BYTES_S = 50_000_000  # slower than any disk that a cache should be on
 PART_BLOCKS = 8  # fewer requests than when reading ahead: nobody waits for the first of them
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Whole:
             with on_disk():
                 fd = os.open(spot.place.blobs.path_of(entry.file), os.O_RDWR | os.O_CLOEXEC)
             try:
-                with alone_in(fd, WHOLE, 1):
+                with alone_in(fd, WHOLE, 1, spot.place.clock, entry.size_bytes / HASHED_BYTES_S):
                     entry = self._now(held)
                     if not self._is_checked(spot, entry):
                         digest = self._complete(held, entry, on_progress)
