@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import pytest
 from tests.unit.cloud.small_s3 import LOST, Asked, SmallS3, answer, refusal, tag
 
-from holdfast.blobs import ByteRange, BytesBody, GetOptions, PutOptions, StreamBody
+from holdfast.blobs import BlobStat, ByteRange, BytesBody, GetOptions, PutOptions, StreamBody
 from holdfast.drivers.cloud import MARK_NAME, CloudDriver
 from holdfast.errors import (
     AlreadyExists,
@@ -283,18 +283,19 @@ def test_an_upload_that_lost_a_part_is_noticed(server: SmallS3, driver: CloudDri
 def test_a_body_and_a_callback_may_use_the_same_bucket(server: SmallS3, driver: CloudDriver):
     """obstore cannot be asked from inside its own upload: there it stops the process."""
     server.objects[KEY] = LARGE
-    target, seen = Key("000/copy"), []
+    target, stats, occupied = Key("000/copy"), list[BlobStat](), list[bool]()
     with driver.open(KEY) as reader:
         reader.seek(LARGE_START)
         body = StreamBody(cast("BinaryIO", reader.stream))
         driver.put(
             target, body,
-            PutOptions(if_absent=True, on_staged=lambda stat: seen.append(driver.stat(KEY)),
-                       on_progress=lambda done: seen.append(driver.occupied(target))),
+            PutOptions(if_absent=True, on_staged=lambda _: stats.append(driver.stat(KEY)),
+                       on_progress=lambda _: occupied.append(driver.occupied(target))),
         )  # fmt: skip
     assert server.objects[target] == LARGE[LARGE_START:]
-    assert True not in seen
-    assert len(seen) > 5
+    assert [stat.size_bytes for stat in stats] == [len(LARGE)]
+    assert len(occupied) > 4
+    assert not any(occupied)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
