@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.catalog_machine import CatalogMachine
@@ -12,6 +13,7 @@ from tests.contract.catalog_machine import CatalogMachine
 from holdfast.catalog.catalog import SQLITE_FILE, Catalog
 
 
+@pytest.mark.timeout(600)  # a history that fails is made shorter, for minutes
 def test_random_histories(tmp_path: Path):
     numbers = itertools.count()
     (tmp_path / "template").mkdir()

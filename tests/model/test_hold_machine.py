@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,6 +30,7 @@ from holdfast.blobs import ByteRange, StreamBody
 from holdfast.errors import (
     Conflict,
     Corrupt,
+    Denied,
     HoldfastError,
     NoSpace,
     NotFound,
@@ -91,6 +93,10 @@ class HoldMachine(RuleBasedStateMachine):
         takers = self._takers(size + sum(map(len, extras.values())), pool)
         try:
             dataset = self.hold.put(source, name="x", pool=pool, owner="u", extra_files=folder if extras else None)
+        except Denied:
+            assert pool is not None
+            assert self.pool_state[pool] in ("read-only", "draining")
+            return
         except (NoSpace, Unavailable):
             assert not takers
             return
@@ -346,6 +352,7 @@ class HoldMachine(RuleBasedStateMachine):
         return pool in self.gone or self.pool_state[pool] == "offline"
 
 
+@pytest.mark.timeout(600)  # a history that fails is made shorter, for minutes
 def test_random_histories(tmp_path: Path):
     machine = type("Machine", (HoldMachine,), {"room": tmp_path, "numbers": itertools.count()})
     run_state_machine_as_test(
