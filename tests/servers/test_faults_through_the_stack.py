@@ -101,7 +101,7 @@ def script_put(stack: Stack, fault: Fault, target: str, times: int | None) -> Ca
     """Strike the uploads of blobs; if it asks for patience, whoever asks how long is told the same."""
     script = stack.proxy.script(fault, method="PUT", target=target, times=times)
     if fault == slow_down(1):
-        stack.proxy.script(fault, method="HEAD", target="*", times=times)
+        stack.proxy.script(fault, method="HEAD", target=f"/{stack.bucket.name}", times=times)
     return lambda: script.struck
 
 
