@@ -22,7 +22,7 @@ from holdfast.blobs import BLOCK_BYTES, BlobStat, ByteRange, GetOptions, Reader
 from holdfast.errors import PreconditionFailed
 from holdfast.keys import Key
 from holdfast.layers.cached.entries import Entry, NewEntry
-from holdfast.layers.cached.fetching import Held, cut_off
+from holdfast.layers.cached.fetching import Held, cut_off, give_back
 from holdfast.layers.cached.here import Here, Spot
 from holdfast.layers.cached.locks import alone_in
 from holdfast.layers.cached.place import Place
@@ -93,17 +93,22 @@ class Beginning:
                 spot.tally.count(damaged=1)
                 _LOG.warning("%s came from pool %s with other bytes than those stored", stat.key, self._inner.name)
                 raise Mismatch(stat.key, expected, digest)
-        fd = spot.place.blobs.create(new.file)
+        new = new._replace(ticket=self._here.claim(spot, new.file, len(content)))
         entry = None
+        fd = -1
         try:
+            fd = spot.place.blobs.create(new.file)
             mtime_ns = _write_at(spot.place, fd, first * BLOCK_BYTES, content)
             blocks = (first, first + -(-len(content) // BLOCK_BYTES))
             entry = self._here.add(spot, self._inner.name, new._replace(mtime_ns=mtime_ns), blocks)
         finally:
             if entry is None:
-                os.close(fd)
+                if fd >= 0:
+                    os.close(fd)
                 with contextlib.suppress(OSError):
                     spot.place.files.unlink(spot.place.blobs.path_of(new.file))
+                if new.ticket is not None:
+                    give_back(spot, new.ticket)
         if entry is None:
             return None
         spot.tally.count(fetched_bytes=len(content))

@@ -81,7 +81,7 @@ class Copying:
             give_back(self._spot, ticket)
 
     def _is_small(self) -> bool:
-        """Whether it finds its room when it is recorded, as the first blocks of what is fetched do."""
+        """Whether it may find its room when it is recorded, as the first blocks of what is fetched do."""
         size_bytes = self._body.size_bytes
         return size_bytes is not None and size_bytes <= SMALL_BYTES_MAX
 
@@ -102,9 +102,14 @@ class Copying:
             self._given_up = True
 
     def _make_room(self, size_bytes: int) -> None:
-        if self._is_small() or (self.tickets and size_bytes <= self._room_bytes):
+        if size_bytes <= self._room_bytes:
             return
         more = size_bytes - self._room_bytes
+        if self._is_small():
+            ticket = self._here.claim(self._spot, self.file, more)
+            self.tickets += [] if ticket is None else [ticket]
+            self._room_bytes += more
+            return
         if self._body.size_bytes is None:
             bound = self._spot.place.folder.bound_bytes
             if bound is not None and size_bytes > bound * UNKNOWN_PART_MAX:

@@ -21,6 +21,7 @@ HIGH_WATER = 0.95
 LOW_WATER = 0.85
 OFTEN_PART_MAX = 0.8
 PAGE = 64
+AMPLE_BYTES = 256 * 1024 * 1024  # more than all small pieces that are written and not recorded yet
 
 
 class Room:
@@ -45,6 +46,10 @@ class Room:
         if ticket is None:
             raise NoRoom(f"no room for {size_bytes} bytes: what the cache holds is being read or pinned")
         return ticket
+
+    def is_ample(self) -> bool:
+        """Whether there is so much room that a few MiB need not be reserved before they are written."""
+        return self.limits().allow(self._place.ledger.totals(), AMPLE_BYTES)
 
     def limits(self) -> Limits:
         """What may be held, and what the disk can take."""
