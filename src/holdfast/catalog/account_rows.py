@@ -72,6 +72,10 @@ class AccountRows:
         """In the order of their ids, those after the id `after`."""
         return [_account(row) for row in self._page.all(cursor, {"after": after, "limit": limit})]
 
+    def page_before(self, cursor: Cursor, before: int, limit: int) -> list[Account]:
+        """Those before the id `before`, the last of them first."""
+        return [_account(row) for row in self._page_before.all(cursor, {"before": before, "limit": limit})]
+
     def find(self, cursor: Cursor, account_id: int) -> Account | None:
         """By id."""
         row = self._by_id.one(cursor, {"which": account_id})
@@ -133,6 +137,11 @@ class AccountRows:
         self._page = db.statement(
             account.where(_ACCOUNT.c.id > bindparam("after"))
             .order_by(_ACCOUNT.c.id)
+            .limit(bindparam("limit", type_=schema.Whole))
+        )
+        self._page_before = db.statement(
+            account.where(_ACCOUNT.c.id < bindparam("before"))
+            .order_by(_ACCOUNT.c.id.desc())
             .limit(bindparam("limit", type_=schema.Whole))
         )
         sequence = db.upsert(_SEQUENCE)

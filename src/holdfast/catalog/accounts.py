@@ -89,6 +89,11 @@ class Accounts:
         with self._db.read() as cursor:
             return self._rows.page(cursor, after or 0, limit)
 
+    def accounts_before(self, account_id: int, *, limit: int = 50) -> list[Account]:
+        """Accounts with smaller ids, the last of them first."""
+        with self._db.read() as cursor:
+            return self._rows.page_before(cursor, account_id, limit)
+
     def has_any(self) -> bool:
         """Whether there is an account at all; without one, nobody can sign in."""
         return bool(self.accounts(limit=1))

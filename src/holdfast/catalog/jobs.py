@@ -183,11 +183,12 @@ class JobLedger:
         state: JobState | None = None,
         limit: int = 50,
         after: int | None = None,
+        oldest_first: bool = False,
     ) -> list[Job]:
-        """Newest first; `after` is an id, the page begins behind it."""
+        """Newest first unless asked otherwise; `after` is an id, the page begins behind it."""
         parameters: dict[str, Any] = {"owner": owner, "state": state, "after": after}
         parameters = {name: value for name, value in parameters.items() if value is not None}
-        asked = frozenset(parameters)
+        asked = frozenset(parameters) | ({"oldest_first"} if oldest_first else frozenset())
         statement = self._lists.get(asked)
         if statement is None:
             statement = self._lists[asked] = self._db.statement(_listing(asked))
@@ -263,13 +264,16 @@ def outputs_json(outputs: Sequence[Output]) -> str:
 
 
 def _listing(asked: frozenset[str]) -> Select[Any]:
-    clause = select(*COLUMNS).order_by(_JOB.c.id.desc()).limit(bindparam("limit", type_=schema.Whole))
+    upwards = "oldest_first" in asked
+    order = _JOB.c.id if upwards else _JOB.c.id.desc()
+    clause = select(*COLUMNS).order_by(order).limit(bindparam("limit", type_=schema.Whole))
     if "owner" in asked:
         clause = clause.where(_JOB.c.owner == bindparam("owner"))
     if "state" in asked:
         clause = clause.where(_JOB.c.state == bindparam("state"))
     if "after" in asked:
-        clause = clause.where(_JOB.c.id < bindparam("after", type_=schema.Whole))
+        beyond = bindparam("after", type_=schema.Whole)
+        clause = clause.where(_JOB.c.id > beyond if upwards else _JOB.c.id < beyond)
     return clause
 
 

@@ -155,12 +155,13 @@ class OperationLedger:
         return None if row is None else _row(row)
 
     def page(
-        self, *, state: OperationState | None = None, limit: int = 50, after: int | None = None
-    ) -> list[OperationRow]:
-        """Newest first; `after` is an id, the page begins behind it."""
+        self, *, state: OperationState | None = None, limit: int = 50, after: int | None = None,
+        oldest_first: bool = False,
+    ) -> list[OperationRow]:  # fmt: skip
+        """Newest first unless asked otherwise; `after` is an id, the page begins behind it."""
         parameters: dict[str, Any] = {"state": state, "after": after}
         parameters = {name: value for name, value in parameters.items() if value is not None}
-        asked = frozenset(parameters)
+        asked = frozenset(parameters) | ({"oldest_first"} if oldest_first else frozenset())
         statement = self._lists.get(asked)
         if statement is None:
             statement = self._lists[asked] = self._db.statement(_listing(asked))
@@ -245,12 +246,14 @@ class OperationLedger:
 
 
 def _listing(asked: frozenset[str]) -> Select[Any]:
-    clause = select(*_COLUMNS).order_by(_OPERATION.c.id.desc())
+    upwards = "oldest_first" in asked
+    clause = select(*_COLUMNS).order_by(_OPERATION.c.id if upwards else _OPERATION.c.id.desc())
     clause = clause.limit(bindparam("limit", type_=schema.Whole))
     if "state" in asked:
         clause = clause.where(_OPERATION.c.state == bindparam("state"))
     if "after" in asked:
-        clause = clause.where(_OPERATION.c.id < bindparam("after", type_=schema.Whole))
+        beyond = bindparam("after", type_=schema.Whole)
+        clause = clause.where(_OPERATION.c.id > beyond if upwards else _OPERATION.c.id < beyond)
     return clause
 
 

@@ -100,14 +100,15 @@ class Jobs:
         state: str | None = None,
         limit: int = 50,
         after: int | None = None,
+        oldest_first: bool = False,
     ) -> list[Job]:
-        """Newest first, 1,000 at most; `after` is the last id of the page before."""
+        """Newest first unless asked otherwise, 1,000 at most; `after` is the last id of the page before."""
         known: JobState | None = None
         if state is not None:
             known = next((one for one in JOB_STATES if one == state), None)
             if known is None:
                 raise Malformed(f"{state!r} is no state of a job; use one of: {', '.join(JOB_STATES)}")
-        return self.ledger.page(owner=owner, state=known, limit=limit, after=after)
+        return self.ledger.page(owner=owner, state=known, limit=limit, after=after, oldest_first=oldest_first)
 
     def cancel(self, job_id: int | str, *, actor: str | None = None) -> Job:
         """A queued job is cancelled at once; a running one is stopped soon, with everything that it began."""

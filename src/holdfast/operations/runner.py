@@ -102,16 +102,16 @@ class Operations:
         return self.ledger.find(_identify(operation_id))
 
     def list(
-        self, *, state: str | None = None, limit: int = 50, after: int | None = None
+        self, *, state: str | None = None, limit: int = 50, after: int | None = None, oldest_first: bool = False
     ) -> list[OperationRow]:
-        """Newest first, 1,000 at most; `after` is the last id of the page before."""
+        """Newest first unless asked otherwise, 1,000 at most; `after` is the last id of the page before."""
         known: OperationState | None = None
         if state is not None:
             known = next((one for one in OPERATION_STATES if one == state), None)
             if known is None:
                 states = ", ".join(OPERATION_STATES)
                 raise Malformed(f"{state!r} is no state of an operation; use one of: {states}")
-        return self.ledger.page(state=known, limit=limit, after=after)
+        return self.ledger.page(state=known, limit=limit, after=after, oldest_first=oldest_first)
 
     def pause(self, operation_id: int | str, *, actor: str | None = None) -> OperationRow:
         """It stops after the step that it is at. `Conflict` if it is over."""

@@ -63,7 +63,8 @@ def show_activity(request: Request, before: Annotated[int | None, Query(ge=1, le
     lines = [_line(hold, event) for event in events]
     days = [(day, list(group)) for day, group in groupby(lines, lambda line: words.day_words(line.at_us, now_us))]
     older = None if last is None else "/activity" + query_of({"before": last})
-    values: dict[str, Any] = {"days": days, "live": before is None, "older": older}
+    newer = None if before is None else _newer(hold, user, events[0].id if events else before - 1)
+    values: dict[str, Any] = {"days": days, "live": before is None, "older": older, "newer": newer}
     if wants_fragment(request):
         return render_fragment(request, "activity/_list.html", values)
     rendered, _ = tagged(request, "activity/_list.html", values)
@@ -83,6 +84,19 @@ def _page(hold: Hold, user: Account, before: int | None) -> tuple[list[Event], i
             if len(own) == ROWS:
                 return own, event.id
     return own, looked[-1].id if len(looked) == LOOKED_AT_MAX else None
+
+
+def _newer(hold: Hold, user: Account, first: int) -> str:
+    """The page before the one that begins with the event `first`."""
+    if user.is_admin:
+        before = hold.events_since(first, ROWS + 1)
+    else:
+        looked = hold.events_since(first, LOOKED_AT_MAX)
+        before = [event for event in looked if event.actor == user.email][: ROWS + 1]
+        if len(before) <= ROWS and len(looked) == LOOKED_AT_MAX:
+            return "/activity" + query_of({"before": looked[-1].id + 1})
+    # where no more than one page is newer, that is the first page
+    return "/activity" + query_of({"before": before[ROWS].id if len(before) > ROWS else None})
 
 
 def _line(hold: Hold, event: Event) -> Line:

@@ -178,7 +178,16 @@ def _list_values(request: Request, user: Account, after: int | None) -> dict[str
     found = _jobs(request).list(owner=None if user.is_admin else user.email, limit=ROWS + 1, after=after)
     page = found[:ROWS]
     older = "/jobs" + query_of({"after": page[-1].id}) if len(found) > ROWS else None
-    return {"jobs": [shown_job(job, now_us) for job in page], "after": after, "older": older}
+    newer = _newer(request, user, page[0].id if page else after) if after else None
+    return {"jobs": [shown_job(job, now_us) for job in page], "after": after, "older": older, "newer": newer}
+
+
+def _newer(request: Request, user: Account, first: int | None) -> str:
+    """The page before the one that begins with `first`."""
+    owner = None if user.is_admin else user.email
+    before = _jobs(request).list(owner=owner, limit=ROWS + 1, after=first, oldest_first=True)
+    # where no more than one page is newer, that is the first page
+    return "/jobs" + query_of({"after": before[ROWS].id if len(before) > ROWS else None})
 
 
 def _draft_like(request: Request, user: Account, job_id: int) -> Draft:

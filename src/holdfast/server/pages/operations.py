@@ -116,6 +116,7 @@ def show_operations(request: Request, after: Annotated[int | None, Query(ge=1, l
         "operations": [_shown(operations, row, FINDINGS_COUNTED) for row in page],
         "after": after,
         "older": "/operations" + query_of({"after": page[-1].id}) if len(found) > ROWS else None,
+        "newer": _newer(operations, page[0].id if page else after) if after else None,
     }
     if wants_fragment(request):
         return render_fragment(request, "operations/_list.html", values)
@@ -165,6 +166,13 @@ def steer(request: Request, operation: int, verb: str) -> Response:
     step, text = steps[verb]
     step(operation, actor=user.email)
     return back_to(request, f"/operations/{operation}", text)
+
+
+def _newer(operations: Operations, first: int | None) -> str:
+    """The page before the one that begins with `first`."""
+    before = operations.list(limit=ROWS + 1, after=first, oldest_first=True)
+    # where no more than one page is newer, that is the first page
+    return "/operations" + query_of({"after": before[ROWS].id if len(before) > ROWS else None})
 
 
 def _shown(operations: Operations, row: OperationRow, findings: int) -> Shown:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from holdfast.catalog.accounts import Accounts
 from holdfast.errors import HoldfastError, InvalidKey
 from holdfast.server.context import accounts_of, require_admin, settings_of, visit_of
 from holdfast.server.pages import words
@@ -77,12 +78,21 @@ def _page(
     link = None if link_for is None else {"email": link_for, "url": _link(request, accounts.new_link(link_for))}
     values: dict[str, Any] = {
         "accounts": page,
-        "older": "/users" + query_of({"after": page[-1].id}) if len(found) > ROWS else None,
+        "first": "/users" if after else None,
+        "next": "/users" + query_of({"after": page[-1].id}) if len(found) > ROWS else None,
+        "previous": _previous(accounts, page[0].id if page else after + 1) if after else None,
         "problem": problem,
         "email": email,
         "link": link,
     }
     return render_page(request, "users/list.html", values, 422 if problem else 200)
+
+
+def _previous(accounts: Accounts, first: int) -> str:
+    """The page before the one that begins with the account `first`."""
+    before = accounts.accounts_before(first, limit=ROWS + 1)
+    # where no more than one page is before it, that is the first page
+    return "/users" + query_of({"after": before[ROWS].id if len(before) > ROWS else None})
 
 
 def _link(request: Request, secret: str) -> str:
