@@ -20,6 +20,7 @@ from holdfast.errors import Conflict, NotFound
 from holdfast.hold import Hold
 from holdfast.hold.bodies import PutItem
 from holdfast.jobs.jobs import Jobs
+from holdfast.operations.reap import Reap, recover
 from holdfast.operations.runner import Operations
 from holdfast.seams import SystemClock
 
@@ -109,6 +110,96 @@ def test_a_write_that_is_under_way_is_recorded_or_refused(tmp_path: Path, jump_u
         run(hold, "reap", grace_s=0)
         assert hold.open(kept).read() in (b"kept", b"y" * 3_000_000)
         audit(hold)
+
+
+class Shifted(SystemClock):
+    """The machine's time, and a shift that tests change."""
+
+    shift_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.shift_us
+
+    def pass_days(self, hold: Hold, days: int) -> None:
+        """Days that are seen to pass: somebody looks twice in each."""
+        for _ in range(2 * days):
+            self.shift_us += DAY_US // 2
+            recover(hold)
+
+
+def test_a_jump_purges_nothing_that_was_removed(tmp_path: Path):
+    """Two years ahead, for an hour or for days: what was removed can be restored, and the result says why."""
+    clock = Shifted()
+    with make_hold(tmp_path, clock=clock) as hold:
+        removed = [hold.put(b"%d" % at, name=f"{at}").id for at in range(3)]
+        for which in removed:
+            hold.remove(which)
+        clock.shift_us = 730 * DAY_US
+        blockers = [blocker.why for blocker in Reap().plan(hold, {}).blockers]
+        assert any("days ahead of the time that was seen to pass" in why for why in blockers), blockers
+        for _ in range(5):
+            told = run(hold, "reap")
+            assert told.counts == {"kept_because_the_clock_jumped": 3}
+            clock.shift_us += DAY_US // 2
+        assert hold.restore(removed[0]).state == "ok"
+        assert hold.open(removed[0]).read() == b"0"
+        clock.shift_us = 3 * DAY_US  # put right: it is as if nothing had been
+        assert run(hold, "reap").counts == {}
+        audit(hold)
+
+
+def test_time_that_is_seen_to_pass_expires_what_was_removed(tmp_path: Path):
+    clock = Shifted()
+    with make_hold(tmp_path, clock=clock) as hold:
+        which = hold.put(b"x", name="x").id
+        hold.remove(which)
+        recover(hold)
+        clock.pass_days(hold, 29)
+        assert run(hold, "reap").counts == {}
+        clock.pass_days(hold, 2)
+        assert run(hold, "reap").counts == {"expired": 1}
+        assert hold.to_json(hold.find(which))["state"] == "purged"
+
+
+def test_a_leap_that_stands_for_a_week_is_believed(tmp_path: Path):
+    """Whoever was switched off for two months does not wait for ever."""
+    clock = Shifted()
+    with make_hold(tmp_path, clock=clock) as hold:
+        which = hold.put(b"x", name="x").id
+        hold.remove(which)
+        recover(hold)
+        clock.shift_us = 60 * DAY_US
+        clock.pass_days(hold, 6)
+        assert run(hold, "reap").counts == {"kept_because_the_clock_jumped": 1}
+        clock.pass_days(hold, 2)
+        assert run(hold, "reap").counts == {"expired": 1}
+
+
+def test_whoever_reaps_once_in_a_while_expires_a_little_later(tmp_path: Path):
+    """By cron, every ten days, and no server: each look believes the one before."""
+    clock = Shifted()
+    with make_hold(tmp_path, clock=clock) as hold:
+        hold.remove(hold.put(b"x", name="x").id)
+        expired_after: list[int] = []
+        for day in range(10, 80, 10):
+            clock.shift_us = day * DAY_US + 1
+            if run(hold, "reap").counts.get("expired"):
+                expired_after.append(day)
+        assert expired_after == [40]
+
+
+def test_a_clock_without_a_battery(tmp_path: Path):
+    """1970 at every start, put right a moment later."""
+    clock = Shifted()
+    with make_hold(tmp_path, clock=clock) as hold:
+        kept = hold.put(b"x", name="x").id
+        hold.remove(kept)
+        for boot in range(1, 4):
+            clock.shift_us = -clock.now_us() + clock.shift_us + 1_000_000
+            assert "expired" not in run(hold, "reap").counts
+            clock.shift_us = boot * DAY_US
+            assert "expired" not in run(hold, "reap").counts
+        assert hold.restore(kept).state == "ok"
 
 
 def test_jobs_and_operations_come_to_their_end(tmp_path: Path):

@@ -3,7 +3,8 @@
 * writes whose process died: the intent is taken back, its half-written blob deleted, its room given back; a
   replace that had published its bytes is recorded instead;
 * retired replicas, after their grace;
-* removed datasets whose time is over: they are purged;
+* removed datasets whose time is over: they are purged. That time must have been seen to pass (`passing`): a clock
+  that jumps forward purges nothing, and the result says how much was kept;
 * temporary files that nobody writes any more.
 
 What a pool that does not answer would have to delete stays in the catalog as `retiring`, and counts against
@@ -13,12 +14,15 @@ the pool, until it is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from holdfast.catalog.base import Prepared
+from holdfast.catalog.moves import Moving
 from holdfast.errors import Conflict, HoldfastError, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
 from holdfast.operations.pace import at_once, side_by_side
+from holdfast.operations.passing import Passing, known, look
 
 PAGE = 200
 DELETED_EXPIRES_S = 30 * 86_400
@@ -45,11 +49,17 @@ class Reap:
         for holder in hold.catalog.holders.dead():
             for prepared, _ in hold.catalog.reservations.unfinished(holder.id):
                 add(prepared.object_store_id, 0)
+            for moving in hold.catalog.moves.unfinished(holder.id):
+                add(moving.object_store_id, 0)
         for _, name, size in ledger.retired(_before(hold, parameters), None):
             add(name, size)
-        for dataset_id in ledger.expired(_expired_before(hold), None):
+        time = known(hold)
+        for dataset_id in ledger.expired(_expired_before(hold, time.believed_us), None):
             dataset = hold.find(dataset_id)
             add(dataset.object_store_id or "", dataset.total_bytes)
+        held_back = _held_back(hold, time)
+        if held_back:
+            blockers.append(Blocker(_held_back_words(held_back, time)))
         for pool in hold.poolset:
             try:
                 for leftover in hold.poolset.online(pool.object_store_id).store().leftovers():
@@ -68,10 +78,11 @@ class Reap:
         for holder in hold.catalog.holders.dead():
             yield _dead_holder(hold, holder.id)
         yield _silent(hold)
-        after = 0
-        while page := hold.catalog.fates.expired(_expired_before(hold), after, PAGE):
+        time, after = look(hold), 0
+        while page := hold.catalog.fates.expired(_expired_before(hold, time.believed_us), after, PAGE):
             yield _expire(hold, page)
             after = page[-1]
+        yield _tell_held_back(hold, time)
         after = 0
         while ids := [row[0] for row in hold.catalog.fates.retired(_before(hold, parameters), after, PAGE)]:
             yield _retire(hold, ids, at_once(parameters))
@@ -81,19 +92,24 @@ class Reap:
 
 
 def recover(hold: Hold) -> int:
-    """Take back what processes that died had begun. Done at a server's start. The number of writes."""
+    """Take back what processes that died had begun. Done at a server's start, and every minute: so it is seen that
+    time passes. The number of writes."""
+    look(hold)
     count = 0
     for holder in hold.catalog.holders.dead():
         for prepared, kind in hold.catalog.reservations.unfinished(holder.id):
             _take_back(hold, prepared, kind)
             count += 1
+        for moving in hold.catalog.moves.unfinished(holder.id):
+            with suppress(StoreError, Conflict):
+                count += hold.moving.take_back(moving)
         _forget(hold, holder.id)
     return count
 
 
 def _forget(hold: Hold, holder_id: str) -> None:
     """A dead process, once nothing of it is left to settle: what a pool holds back is come back to."""
-    if not hold.catalog.reservations.unfinished(holder_id):
+    if not hold.catalog.reservations.unfinished(holder_id) and not hold.catalog.moves.unfinished(holder_id):
         with hold.catalog.db.write() as cursor:
             hold.catalog.holders.forget(cursor, holder_id)
 
@@ -105,6 +121,7 @@ def _dead_holder(hold: Hold, holder_id: str) -> Batch:
             _take_back(hold, prepared, kind)
             progress.done(objects=1)
             progress.count("unfinished_writes")
+        _take_moves_back(hold, hold.catalog.moves.unfinished(holder_id), progress)
         _forget(hold, holder_id)
 
     return Batch("holders", apply)
@@ -120,8 +137,23 @@ def _silent(hold: Hold) -> Batch:
             _take_back(hold, prepared, kind)
             progress.done(objects=1)
             progress.count("unfinished_writes")
+        before_us = hold.clock.now_us() - SILENT_S * 1_000_000
+        _take_moves_back(hold, hold.catalog.moves.silent(before_us), progress)
 
     return Batch("silent", apply)
+
+
+def _take_moves_back(hold: Hold, moves: list[Moving], progress: Progress) -> None:
+    """Copies to another pool that came to nothing."""
+    for moving in moves:
+        progress.check()
+        try:
+            hold.moving.take_back(moving)
+        except (StoreError, Conflict) as error:
+            progress.failed(moving.dataset_id, error, object_store_id=moving.object_store_id)
+            continue
+        progress.done(objects=1)
+        progress.count("unfinished_moves")
 
 
 def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
@@ -152,13 +184,46 @@ def _expire(hold: Hold, ids: list[int]) -> Batch:
     return Batch("expired", apply)
 
 
+def _held_back(hold: Hold, time: Passing) -> list[int]:
+    """The removed datasets (the first of them) whose time is over by the clock, but was not seen to pass."""
+    ready = set(hold.catalog.fates.expired(_expired_before(hold, time.believed_us), None))
+    by_clock = hold.catalog.fates.expired(_expired_before(hold, time.seen_us), None)
+    return [dataset_id for dataset_id in by_clock if dataset_id not in ready]
+
+
+def _held_back_words(held_back: list[int], time: Passing) -> str:
+    return (
+        f"the clock is {time.held_back_s() / 86_400:.1f} days ahead of the time that was seen to pass: removed "
+        f"datasets that seem to have expired since ({len(held_back)}) are kept until it has been right for a week; "
+        "look whether it is right"
+    )
+
+
+def _tell_held_back(hold: Hold, time: Passing) -> Batch:
+    def apply(progress: Progress) -> None:
+        held_back = _held_back(hold, time)
+        if held_back:
+            progress.count("kept_because_the_clock_jumped", len(held_back))
+            progress.note(_held_back_words(held_back, time))
+
+    return Batch("held back", apply)
+
+
 def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
     def work(dataset_id: int, progress: Progress) -> None:
         kept: dict[str, str] = {}
-        for replica in hold.find(dataset_id).replicas:
+        dataset = hold.find(dataset_id)
+        holders = hold.catalog.leases.of(dataset_id, hold.clock.now_us())
+        for replica in dataset.replicas:
             if replica.state != "retiring":
                 continue
             name = replica.object_store_id
+            if holders:
+                kept[name] = f"in use by {', '.join(holders)}"
+                continue
+            if hold.catalog.fates.unretire(dataset_id, name):
+                kept[name] = "no other replica of it is whole"
+                continue
             try:
                 hold.transfer.delete_blobs(name, replica.key)
             except HoldfastError as error:
@@ -198,6 +263,6 @@ def _before(hold: Hold, parameters: Parameters) -> int:
     return hold.clock.now_us() - int(grace_s * 1_000_000)
 
 
-def _expired_before(hold: Hold) -> int:
+def _expired_before(hold: Hold, now_us: int) -> int:
     expires_s = getattr(hold.config, "deleted_expires_after_s", DELETED_EXPIRES_S)
-    return hold.clock.now_us() - int(expires_s * 1_000_000)
+    return now_us - int(expires_s * 1_000_000)
