@@ -130,7 +130,8 @@ class FileBody:
 
     With `consume` the file is given away: a driver on the same file system may rename it into place instead
     of copying it, and the file is gone after a successful put. `checksum` (`blake3:<hex>`) spares the pass
-    over the bytes then; it must have been taken from just these bytes.
+    over the bytes then; it must have been taken from just these bytes. With `share` nobody ever writes into the file,
+    so a driver on the same file system may give it a second name instead of copying it.
     """
 
     path: Path
@@ -138,6 +139,7 @@ class FileBody:
     once: bool = False
     consume: bool = False
     checksum: str | None = None
+    share: bool = False
 
     @classmethod
     def of(cls, path: Path | str) -> FileBody:

@@ -131,6 +131,7 @@ def recount(url: str) -> None:
     known = "SELECT id, state, hidden, owner, size_bytes, total_bytes, object_store_id FROM dataset"
     datasets = {row[0]: row[1:] for row in rows_of(url, known)}
     reservations = rows_of(url, "SELECT dataset_id, object_store_id, size_bytes, kind FROM reservation")
+    moving = rows_of(url, "SELECT dataset_id, object_store_id, size_bytes FROM moving")
     kept = {
         row[0]: row[1:]
         for row in rows_of(url, "SELECT object_store_id, datasets, used_bytes, reserved_bytes FROM pool")
@@ -139,7 +140,7 @@ def recount(url: str) -> None:
         name: (
             sum(1 for _, pool, state, _ in replicas if pool == name and state in COUNTED),
             sum(size for _, pool, state, size in replicas if pool == name and state in COUNTED),
-            sum(size for _, pool, size, _ in reservations if pool == name),
+            sum(row[2] for row in [*reservations, *moving] if row[1] == name),
         )
         for name in kept
     }
@@ -165,10 +166,15 @@ def recount(url: str) -> None:
 
     writing = {dataset_id for dataset_id, _, _, kind in reservations if kind == "put"}
     assert writing == {dataset_id for dataset_id, row in datasets.items() if row[0] == "new"}
+    under_way = {row[:2] for row in moving}
+    standing = {dataset_id for dataset_id, _, state, _ in replicas if state in ("present", "suspect", "missing")}
     for dataset_id, pool, state, size in replicas:
         owner_state, total = datasets[dataset_id][0], datasets[dataset_id][4]
-        assert (state == "writing") == (owner_state == "new"), (dataset_id, pool, state, owner_state)
-        assert (state in ("retiring", "gone")) == (owner_state == "purged"), (dataset_id, pool, state, owner_state)
+        is_written = owner_state == "new" or (dataset_id, pool) in under_way
+        assert (state == "writing") == is_written, (dataset_id, pool, state, owner_state)
+        is_over = state in ("retiring", "gone")
+        assert is_over or owner_state != "purged", (dataset_id, pool, state, owner_state)
+        assert not is_over or owner_state == "purged" or dataset_id in standing, (dataset_id, pool, state, owner_state)
         if state in ("present", "suspect", "missing"):
             assert size == total, (dataset_id, pool, state)
     numbers = [row[0] for row in rows_of(url, "SELECT id FROM event ORDER BY id")]

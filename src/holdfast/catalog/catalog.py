@@ -18,6 +18,7 @@ from holdfast.catalog.fates import FateLedger
 from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.ids import IdLedger
 from holdfast.catalog.leases import LeaseLedger
+from holdfast.catalog.moves import MoveLedger
 from holdfast.catalog.pools import PoolLedger
 from holdfast.catalog.replaces import ReplaceLedger
 from holdfast.catalog.reservations import ReservationLedger
@@ -68,6 +69,10 @@ class Catalog:
         self.replaces = ReplaceLedger(
             self.db, clock, entropy, transitions=transitions, counters=self.counters, events=self.events,
             holders=self.holders,
+        )  # fmt: skip
+        self.moves = MoveLedger(
+            self.db, clock, entropy, pools=self.pools, datasets=self.datasets, writes=self.writes,
+            transitions=transitions, counters=self.counters, events=self.events, holders=self.holders,
         )  # fmt: skip
         self.adoptions = AdoptionLedger(self.db, clock, ids=ids, counters=self.counters, events=self.events)
         self.reservations = ReservationLedger(self.db)

@@ -112,7 +112,11 @@ class DatasetLedger:
     def extra_files(self, dataset_id: int) -> list[ExtraFile]:
         """A dataset's extra files, in the order of their paths' bytes."""
         with self._db.read() as cursor:
-            found = [ExtraFile(*row) for row in self._extras.all(cursor, {"id": dataset_id})]
+            return self.extra_files_in(cursor, dataset_id)
+
+    def extra_files_in(self, cursor: Cursor, dataset_id: int) -> list[ExtraFile]:
+        """The same within a transaction."""
+        found = [ExtraFile(*row) for row in self._extras.all(cursor, {"id": dataset_id})]
         return sorted(found, key=lambda one: one.path.encode())  # a database sorts by its own language's rules
 
     def page(self, which: Filter) -> list[Dataset]:

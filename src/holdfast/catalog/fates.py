@@ -79,7 +79,12 @@ class FateLedger:
             .where(_RESERVATION.c.object_store_id == bindparam("which"))
             .scalar_subquery()
         )
-        self._recount = db.statement(counted.add_columns(reserved))
+        moving = (
+            select(func.coalesce(func.sum(schema.moving.c.size_bytes), 0))
+            .where(schema.moving.c.object_store_id == bindparam("which"))
+            .scalar_subquery()
+        )
+        self._recount = db.statement(counted.add_columns(reserved + moving))
 
     def describe(self, dataset_id: int, *, name: str | None, labels: dict[str, str] | None) -> Dataset:
         """Give it another name, other labels, or both."""
@@ -127,6 +132,7 @@ class FateLedger:
                 return dataset
             self._transitions.refuse_busy(cursor, dataset, "purged", leased=True)
             self._transitions.to_state(cursor, dataset, "purged", "purged", actor=actor)
+            self._transitions.end_moves(cursor, dataset_id)
             for replica in dataset.replicas:
                 if replica.state != "gone":
                     self._transitions.replica_state(cursor, dataset_id, replica.object_store_id, "retiring")
@@ -141,6 +147,26 @@ class FateLedger:
                 if replica.object_store_id == object_store_id and replica.state == "retiring":
                     self._transitions.replica_state(cursor, dataset_id, object_store_id, "gone")
                     self._counters.add_to_pool(cursor, object_store_id, datasets=-1, used=-replica.size_bytes)
+
+    def unretire(self, dataset_id: int, object_store_id: str) -> bool:
+        """Keep a replica that was to be deleted, because no other is whole by now; whether it is kept. A purged
+        dataset's go all the same, and so do those that another whole one stands in for."""
+        with self._db.write() as cursor:
+            dataset = self._transitions.locked(cursor, dataset_id)
+            if dataset.state == "purged" or any(one.state == "present" for one in dataset.replicas):
+                return False
+            for replica in dataset.replicas:
+                if replica.object_store_id == object_store_id and replica.state == "retiring":
+                    self._transitions.replica_state(cursor, dataset_id, object_store_id, "present")
+                    if dataset.state == "error":
+                        self._transitions.to_state(cursor, dataset, "ok", f"its replica in {object_store_id} is kept")
+                    self._events.add(
+                        cursor, self._clock.now_us(), "replica.kept",
+                        f"its replica in {object_store_id} is kept: there is no other whole one",
+                        dataset_id=dataset_id, object_store_id=object_store_id,
+                    )  # fmt: skip
+                    return True
+            return False
 
     def retired(self, before_us: int, after: int | None, limit: int = 1000) -> list[tuple[int, str, int]]:
         """(dataset id, pool, bytes) of replicas that are retiring since before that time, by id."""

@@ -33,6 +33,11 @@ class LeaseLedger:
         """Let go of everything that `holder` counts on."""
         self._release.run(cursor, {"holder": holder})
 
+    def of(self, dataset_id: int, now_us: int) -> list[str]:
+        """The same as `holders`, in a transaction of its own."""
+        with self._db.read() as cursor:
+            return self.holders(cursor, dataset_id, now_us)
+
     def holders(self, cursor: Cursor, dataset_id: int, now_us: int) -> list[str]:
         """Who counts on the dataset now."""
         return [row[0] for row in self._holders.all(cursor, {"dataset_id": dataset_id, "now": now_us})]

@@ -22,6 +22,9 @@ from holdfast.seams import Clock, Entropy
 _DATASET, _REPLICA, _RESERVATION = schema.dataset, schema.replica, schema.reservation
 
 
+_STANDING = ("present", "suspect", "missing")
+
+
 class ReplaceLedger:
     """Begins and ends replaces. One at a time for each dataset."""
 
@@ -145,6 +148,9 @@ class ReplaceLedger:
                     "new_version": finished.version, "now": now,
                 },
             )  # fmt: skip
+            for other in dataset.replicas:  # they have the old bytes
+                if other.object_store_id != prepared.object_store_id and other.state in _STANDING:
+                    self._transitions.replica_state(cursor, dataset.id, other.object_store_id, "retiring")
             more = total - dataset.total_bytes
             reserved = 0 if row is None else -int(row[0])
             self._counters.add_to_pool(cursor, prepared.object_store_id, used=more, reserved=reserved)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects import postgresql
 
-HEAD = "0001"  # the migration that these tables correspond to
+HEAD = "0002"  # the migration that these tables correspond to
 
 metadata = MetaData()
 
@@ -142,6 +142,36 @@ reservation = Table(
     _text("holder"),  # the process that does it
     _whole("touched_us"),
     Index("reservation_by_holder", "holder"),
+)
+
+# Replicas that are being made of datasets that exist: the room that is spoken for in the pool where they come to be.
+moving = Table(
+    "moving",
+    metadata,
+    Column("dataset_id", Whole, ForeignKey("dataset.id"), primary_key=True),
+    Column("object_store_id", Text, ForeignKey("pool.object_store_id"), primary_key=True),
+    _text("token"),
+    _text("source"),  # the pool whose bytes are copied
+    _text("checksum", empty=True),  # what they are to be
+    _whole("size_bytes"),
+    _text("holder"),  # the process that does it
+    _whole("touched_us"),
+    Index("moving_by_holder", "holder"),
+)
+
+# What an operation has moved: one line per blob, to be shown, signed and verified.
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("operation_id", Whole, primary_key=True, autoincrement=False),
+    Column("dataset_id", Whole, primary_key=True, autoincrement=False),
+    Column("path", Text, primary_key=True),  # of the extra file; empty for the primary blob
+    _text("source"),
+    _text("target"),
+    _whole("size_bytes"),
+    _text("checksum"),
+    _whole("proved", 1),  # 1: read back from the target; 0: the file itself got another name
+    _whole("moved_us"),
 )
 
 # Processes that hold reservations, jobs or operations.

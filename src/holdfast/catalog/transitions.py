@@ -6,7 +6,9 @@ and the event log follow in the same transaction.
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, select, update
+from collections.abc import Iterable
+
+from sqlalchemy import and_, bindparam, delete, select, update
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, DatasetState, Prepared, ReplicaState
@@ -47,9 +49,21 @@ class Transitions:
             .where(here)
             .values(state=bindparam("new_state"), note=bindparam("new_note"), changed_us=bindparam("now"))
         )
+        moving = schema.moving
+        self._end_moves = db.statement(
+            delete(moving)
+            .where(moving.c.dataset_id == bindparam("which"))
+            .returning(moving.c.object_store_id, moving.c.size_bytes)
+        )
         self._reserved = db.statement(
             select(_RESERVATION.c.kind, _RESERVATION.c.token).where(_RESERVATION.c.dataset_id == bindparam("which"))
         )
+
+    def lock(self, cursor: Cursor, dataset_ids: Iterable[int]) -> None:
+        """Lock the rows of these until the transaction ends, in the order of their ids: so two that do so never wait
+        for each other. Pools are locked after datasets, for the same reason."""
+        for dataset_id in sorted(set(dataset_ids)):
+            self._lock.one(cursor, {"which": dataset_id})
 
     def locked(self, cursor: Cursor, dataset_id: int) -> Dataset:
         """The dataset, its row locked until the transaction ends. `NotFound`."""
@@ -91,6 +105,12 @@ class Transitions:
         self._set_replica_state.run(
             cursor, {"which": dataset_id, "pool": pool, "new_state": state, "new_note": note, "now": now}
         )
+
+    def end_moves(self, cursor: Cursor, dataset_id: int) -> None:
+        """Whoever copies the dataset to another pool may not record it any more; what lies there already counts, and
+        is to be retired with the rest."""
+        for pool, size_bytes in sorted(self._end_moves.all(cursor, {"which": dataset_id})):
+            self._counters.add_to_pool(cursor, pool, datasets=1, used=int(size_bytes), reserved=-int(size_bytes))
 
     def is_reserved(self, cursor: Cursor, prepared: Prepared) -> bool:
         """Whether this write still has its room: it has not been taken for dead."""

@@ -157,7 +157,7 @@ class WriteLedger:
         now = self._clock.now_us()
         with self._db.write() as cursor:
             rows = {row.object_store_id: row for row in self._pools.all_in(cursor)}
-            rounds = _Rounds(self, cursor)
+            rounds = Rounds(self, cursor)
             ids = self._ids.fresh(cursor, len(wanted), naming.is_taken)
             prepared: list[Prepared] = []
             inserts: list[dict[str, object]] = []
@@ -185,7 +185,7 @@ class WriteLedger:
                 prepared.append(Prepared(dataset_id, uuid, pool, key, token, new.owner))
                 rounds.take(steps)
                 more[pool] += new.size_bytes
-                rows[pool] = _with_reserved(rows[pool], new.size_bytes)
+                rows[pool] = with_reserved(rows[pool], new.size_bytes)
             ids.settle()
             self._write_intents(cursor, inserts, now)
             rounds.settle()
@@ -302,6 +302,10 @@ class WriteLedger:
             )
             self._counters.add_to_states(cursor, {"new": -1, "purged": 1})
 
+    def rounds(self, cursor: Cursor) -> Rounds:
+        """The rounds as this transaction sees them; `settle` writes down the turns that were taken."""
+        return Rounds(self, cursor)
+
     # -- inside -------------------------------------------------------------------------------------------
 
     def read_rounds(self, cursor: Cursor, node_id: str, signature: str) -> dict[str, int]:
@@ -362,7 +366,7 @@ class WriteLedger:
         return int(row[0]), str(row[1])
 
 
-class _Rounds:
+class Rounds:
     """The rounds as this transaction sees and changes them."""
 
     def __init__(self, ledger: WriteLedger, cursor: Cursor) -> None:
@@ -411,7 +415,8 @@ def _given_up(prepared: Prepared) -> Conflict:
     )
 
 
-def _with_reserved(row: PoolRow, more_bytes: int) -> PoolRow:
+def with_reserved(row: PoolRow, more_bytes: int) -> PoolRow:
+    """The pool with so much more promised."""
     return replace(row, reserved_bytes=row.reserved_bytes + more_bytes)
 
 

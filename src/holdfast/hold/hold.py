@@ -35,6 +35,7 @@ from holdfast.hold.bodies import PutItem, Source, body_of, extra_files_of, file_
 from holdfast.hold.facts import Pool, PoolCheck, PoolInfo
 from holdfast.hold.keeping import Keeping
 from holdfast.hold.lease import Lease, Lookout
+from holdfast.hold.moving import Moving
 from holdfast.hold.pools import PoolSet
 from holdfast.hold.shapes import dataset_json, why_unavailable
 from holdfast.hold.transfer import Incoming, Transfer, announced
@@ -62,6 +63,7 @@ class Hold:
         self.entropy = entropy or SystemEntropy()
         self.poolset = PoolSet(pools, tree, catalog, self.entropy)
         self.transfer = Transfer(catalog, self.poolset)
+        self.moving = Moving(catalog, self.poolset)
         self.keeping = Keeping(self.poolset)
         self.lookout = Lookout(catalog, self.poolset, self.transfer, self.entropy)
         self.poolset.recognition.open()
@@ -431,6 +433,17 @@ class _Window(io.RawIOBase):
         count = self._reader.readinto(memoryview(buffer)[:left])
         self._at += count
         return count
+
+    def readall(self) -> bytes:
+        """All that is left, in one request of the reader; without this it would be asked for 8 KiB at a time."""
+        parts: list[bytes] = []
+        while self._at < self._stop:
+            self._reader.seek(self._at)
+            if not (part := self._reader.read(self._stop - self._at)):
+                break
+            self._at += len(part)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def seek(self, offset_bytes: int, whence: int = 0, /) -> int:
         base = {0: self._start, 1: self._at, 2: self._stop}[whence]

@@ -49,7 +49,8 @@ Out = TypeVar("Out")
 
 LOCAL = GetOptions(local=True)
 ATTEMPTS = 3  # a dataset may move or be replaced between the query and the opening
-READ_ORDER = ("present", "missing", "suspect")  # a missing one may be back; a suspect one is never handed out
+READ_ORDER = ("present", "retiring", "missing", "suspect")
+"""One that is about to be deleted still has the bytes; a missing one may be back; a suspect one is never handed out."""
 
 
 class Lease:
@@ -102,7 +103,7 @@ class Lookout:
                 continue
             try:
                 pool = self._pools.online(name)
-                stat = pool.store().stat(key)
+                stat = self._pools.stat(pool, key)
             except NotFound:
                 continue
             except Unavailable:
@@ -217,6 +218,7 @@ class Lookout:
             )  # fmt: skip
         if pool_state == "offline":
             raise offline(name)
+        self._pools.confirm(pool)
         store = pool.store()
         if store.capabilities.remote:
             options = self._known(dataset_id, options, extra_file, version, digest)

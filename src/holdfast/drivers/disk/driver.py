@@ -125,6 +125,8 @@ class DiskDriver(Driver):
             except BaseException:
                 os.close(fd)
                 raise
+            if options.fresh:  # from the medium itself, as far as the kernel lets go of what it has in memory
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             wanted = options.range
             stream = io.FileIO(fd, "r") if wanted is None else FileRange(fd, *wanted.within(found.st_size))
             return Reader(stream, stat_of(key, found), local_path=Path(path))

@@ -22,6 +22,7 @@ from holdfast.errors import Corrupt, OutcomeUnknown, PreconditionFailed, Unavail
 from holdfast.keys import Key
 from holdfast.seams import hold_shared, wait_alone
 
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 ATTEMPTS_MAX = 8  # against folders that vanish between two system calls
 FOLDERS_REMEMBERED_MAX = 100_000
 
@@ -40,6 +41,10 @@ class Putting:
             taken = self._rename(key, body, options, durable=durable)
             if taken is not None:
                 return taken
+        if isinstance(body, FileBody) and body.share and options.if_absent:
+            linked = self._link(key, body, options, durable=durable)
+            if linked is not None:
+                return linked
         return self._copy(key, body, options, durable=durable)
 
     def sync_names(self, folder: str) -> None:
@@ -129,6 +134,43 @@ class Putting:
             return staged
         except OSError as error:
             if error.errno == errno.EXDEV and not published:  # another mount of the same file system
+                return None
+            self._fail(error, key, published=published)
+        finally:
+            os.close(fd)
+
+    def _link(self, key: Key, body: FileBody, options: PutOptions, *, durable: bool) -> BlobStat | None:
+        """Give a file that nobody writes into a second name; None where that cannot be."""
+        path, source, published = self._medium.path(key), os.fspath(body.path), False
+        if os.path.islink(source):
+            return None
+        fd = open_source(source)
+        try:
+            self._make_folders(os.path.dirname(path))
+            hold_shared(fd)
+            found = os.fstat(fd)
+            if not modes.S_ISREG(found.st_mode) or found.st_size != body.size_bytes or not found.st_nlink:
+                return None
+            checksum = body.checksum or hash_file(fd)
+            self._check_digest(key, options, checksum)
+            if durable:
+                self._files.sync(fd)
+            staged = stat_of(key, found, checksum)
+            if options.on_staged is not None:
+                options.on_staged(staged)
+            self._files.link(source, path)
+            published = True
+            if not os.path.samestat(os.stat(path), found):  # the source's name got another file meanwhile
+                self._files.unlink(path)
+                raise changed()
+            if durable:
+                self.sync_names(os.path.dirname(path))
+            self._still_there(key)
+            return staged
+        except FileExistsError:
+            raise self._medium.taken(key) from None
+        except OSError as error:
+            if error.errno in _NO_LINKS and not published:
                 return None
             self._fail(error, key, published=published)
         finally:

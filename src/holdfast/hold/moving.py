@@ -1,0 +1,444 @@
+"""Moving datasets between pools while people work: docs/design/0014-moving.md.
+
+    moving = Moving(catalog, pools)
+    for moved in moving.move([MoveWanted(24, target="newdata")]): ...
+
+A batch is begun in one transaction, copied side by side, synced once, read back from the target and recorded in one
+transaction. Each dataset ends as `Moved` or as a reason why not; nothing raises but a bug, a stop and a catalog that is
+away. A kill at any point leaves rows that `reap` takes back (`take_back`), and the source as it was.
+
+Does not delete sources: they are retired, and `reap` deletes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import BinaryIO, cast
+
+from holdfast import layout
+from holdfast.blobs import BlobStat, FileBody, GetOptions, PutOptions, Reader
+from holdfast.catalog import moves
+from holdfast.catalog.base import Dataset, Replica
+from holdfast.catalog.catalog import Catalog
+from holdfast.catalog.moves import MoveFinished, MovePrepared, MoveRefused, MoveWanted
+from holdfast.errors import (
+    AlreadyExists,
+    Cancelled,
+    Conflict,
+    Corrupt,
+    HoldfastError,
+    NotFound,
+    PreconditionFailed,
+    StoreError,
+)
+from holdfast.hold.abreast import in_order
+from holdfast.hold.pools import PoolSet
+from holdfast.hold.transfer import REMOTE_AT_ONCE
+from holdfast.keys import Key
+from holdfast.stores.base import Driver, Store
+from holdfast.stores.streams import digest_of
+
+BATCH = 500  # datasets that share transactions and a sync
+BATCH_BYTES = 1024 * 1024 * 1024
+TOUCH_S = 30.0
+FENCE_S = 1.0  # so long a pause without a sign of life may have been a freeze
+ATTEMPTS = 3  # against replaces that come in between
+LOCAL_AT_ONCE = 4
+FRESH = GetOptions(fresh=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of one. With `error` nothing changed; its text says why, `code` is as in `MoveRefused`."""
+
+    dataset_id: int
+    source: str | None = None
+    target: str | None = None
+    size_bytes: int = 0
+    checksum: str | None = None
+    proved: bool = False
+    error: HoldfastError | None = None
+    why: str = ""
+    code: str = ""
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the new replica is recorded."""
+        return self.target is not None
+
+
+OnBytes = Callable[[int], None]
+"""Called from several threads with the bytes that have passed since the last call; what it raises stops the copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """Blobs that are written; synced and read back they can be recorded."""
+
+    prepared: MovePrepared
+    stats: tuple[BlobStat, ...]  # the extra files', then the primary blob's
+
+
+class Moving:
+    """Makes replicas. Safe from many threads and processes."""
+
+    def __init__(self, catalog: Catalog, pools: PoolSet) -> None:
+        self._catalog, self._pools = catalog, pools
+
+    def move(
+        self, wanted: Iterable[MoveWanted], *, operation_id: int | None = None, actor: str | None = None,
+        at_once: int | None = None, on_bytes: OnBytes | None = None,
+    ) -> Iterator[Moved]:  # fmt: skip
+        """Make these replicas, and retire those they were made from unless they are to stay.
+
+        `at_once`: how many datasets are copied side by side. With `operation_id`, receipts are written. What comes out
+        is in no particular order, one for each that was wanted; an exception stops the rest, which is then as before.
+        """
+        self._pools.recognition.meet_strangers()
+        left = list(wanted)
+        for attempt in range(1, ATTEMPTS + 1):
+            again: list[MoveWanted] = []
+            while left:
+                batch, left = left[:BATCH], left[BATCH:]
+                run = _Run(self._catalog, self._pools, on_bytes, at_once)
+                for one, result in self._batch(run, batch, operation_id, actor):
+                    if result.code == "changed" and attempt < ATTEMPTS:
+                        again.append(one)
+                    else:
+                        yield result
+            if not again:
+                return
+            left = again
+
+    def take_back(self, moving: moves.Moving, written: Mapping[Key, str] | None = None) -> bool:
+        """A move that came to nothing: its blobs are deleted, its room is free again. What has other bytes than were to
+        be copied, and another version than was `written`, is somebody else's, and stays. Whether there was anything to
+        take back; raises the pool's errors, and then all is as before."""
+        dataset = self._catalog.datasets.find(moving.dataset_id)
+        if dataset is not None and dataset.state != "purged":
+            self._clear(dataset, moving, written or {})
+        return self._catalog.moves.abandon(moving.dataset_id, moving.object_store_id, moving.token)
+
+    def _clear(self, dataset: Dataset, moving: moves.Moving, written: Mapping[Key, str]) -> None:
+        """Delete what was copied."""
+        store = self._pools.writable(moving.object_store_id).store()
+        source = next((one for one in dataset.replicas if one.state in ("present", "retiring")), None)
+        target_prefix = layout.extra_files_prefix_of(moving.key)
+        wanted = [
+            (layout.extra_file_key(target_prefix, one.path), one.path, one.checksum)
+            for one in self._catalog.datasets.extra_files(dataset.id)
+        ]
+        for key, path, checksum in [*wanted, (moving.key, None, moving.checksum)]:
+            try:
+                with store.open(key, FRESH) as reader:
+                    is_ours = reader.stat.version == written.get(key)
+                    actual = None if is_ours else digest_of(reader)
+            except NotFound:
+                continue
+            if is_ours or actual == (checksum or self._digest_at(source, path)):
+                store.delete(key)
+
+    def _digest_at(self, source: Replica | None, extra_file: str | None) -> str | None:
+        """The checksum of a blob that the catalog has none of."""
+        if source is None:
+            return None
+        key = source.key
+        if extra_file is not None:
+            key = layout.extra_file_key(layout.extra_files_prefix_of(key), extra_file)
+        try:
+            with self._pools.online(source.object_store_id).store().open(key, FRESH) as reader:
+                return digest_of(reader)
+        except NotFound:
+            return None
+
+    # -- one batch ----------------------------------------------------------------------------------------
+
+    def _batch(
+        self, run: _Run, wanted: Sequence[MoveWanted], operation_id: int | None, actor: str | None
+    ) -> Iterator[tuple[MoveWanted, Moved]]:
+        begun: dict[int, tuple[MoveWanted, MovePrepared]] = {}
+        for one, answer in zip(wanted, self._begin(wanted), strict=True):
+            if isinstance(answer, MoveRefused):
+                yield one, Moved(one.dataset_id, why=answer.why, code=answer.code)
+            else:
+                begun[one.dataset_id] = (one, answer)
+        open_ = {dataset_id: prepared for dataset_id, (_, prepared) in begun.items()}
+        try:
+            finished: list[MoveFinished] = []
+            for prepared, outcome in self._copy(run, list(open_.values())):
+                if isinstance(outcome, MoveFinished):
+                    finished.append(outcome)
+                else:
+                    del open_[prepared.dataset.id]
+                    self._undo(run, prepared, outcome)
+                    yield begun[prepared.dataset.id][0], _failed(prepared, outcome)
+            outcomes = self._catalog.moves.commit(finished, operation_id=operation_id, actor=actor) if finished else []
+            for own, recorded in zip(finished, outcomes, strict=True):
+                del open_[own.prepared.dataset.id]
+                if recorded == "changed":
+                    self._undo(run, own.prepared, None)
+                yield begun[own.prepared.dataset.id][0], _ended(own, recorded)
+        finally:
+            for prepared in open_.values():
+                with suppress(HoldfastError):
+                    self._undo(run, prepared, None)
+
+    def _begin(self, wanted: Sequence[MoveWanted]) -> list[MovePrepared | MoveRefused]:
+        away = {one.source: f"it is in pool {one.source} now" for one in wanted if one.source and one.target is None}
+        return self._catalog.moves.begin(wanted, self._pools.decide(away), self._pools)
+
+    def _copy(
+        self, run: _Run, prepared: Sequence[MovePrepared]
+    ) -> Iterator[tuple[MovePrepared, MoveFinished | HoldfastError]]:
+        """Copy them, sync, read back: some at a time, so that no more than a GiB or so waits for its sync."""
+        for chunk in _chunks(prepared):
+            copied: list[_Copied] = []
+            for outcome in in_order(run.copied, chunk, run.at_once(chunk)):
+                if isinstance(outcome, _Copied):
+                    copied.append(outcome)
+                else:
+                    yield outcome
+            unsynced = run.sync(copied)
+            for one in copied:
+                if one.prepared.object_store_id in unsynced:
+                    yield one.prepared, unsynced[one.prepared.object_store_id]
+            proved = [one for one in copied if one.prepared.object_store_id not in unsynced]
+            yield from in_order(run.proved, proved, run.at_once(chunk))
+
+    def _undo(self, run: _Run, prepared: MovePrepared, error: HoldfastError | None) -> None:
+        """Take back what was written, if it is still ours to take back."""
+        if isinstance(error, Conflict):
+            return  # its row is gone: what lies there is somebody else's business
+        try:
+            self._catalog.moves.touch(prepared)
+        except Conflict:
+            return
+        with suppress(StoreError, Conflict):  # `reap` does it when the pool is back
+            self.take_back(prepared.row, run.written)
+
+
+class _Run:
+    """The copying of one batch: what threads do for each dataset."""
+
+    def __init__(self, catalog: Catalog, pools: PoolSet, on_bytes: OnBytes | None, at_once: int | None) -> None:
+        self._catalog, self._pools, self._on_bytes, self._at_once = catalog, pools, on_bytes, at_once
+        self.written: dict[Key, str] = {}  # what lies under these names since is ours, in that version
+
+    def at_once(self, prepared: Sequence[MovePrepared]) -> int:
+        """How many datasets are copied side by side: what was asked for, or as many as pays."""
+        if self._at_once is not None:
+            return self._at_once
+        names = {one.object_store_id for one in prepared} | {one.source.object_store_id for one in prepared}
+        return REMOTE_AT_ONCE if any(self._store(name).capabilities.remote for name in names) else LOCAL_AT_ONCE
+
+    def copied(self, prepared: MovePrepared) -> _Copied | tuple[MovePrepared, HoldfastError]:
+        """Write all blobs of one dataset, the extra files first; or why that failed."""
+        try:
+            self._pools.recognition.ready(prepared.object_store_id)
+            source_prefix = layout.extra_files_prefix_of(prepared.source.key)
+            target_prefix = layout.extra_files_prefix_of(prepared.key)
+            pairs = [
+                (layout.extra_file_key(source_prefix, one.path), layout.extra_file_key(target_prefix, one.path), one)
+                for one in prepared.extra_files
+            ]
+            stats = [
+                self._copy(prepared, source, target, size_bytes=one.size_bytes, checksum=one.checksum)
+                for source, target, one in pairs
+            ]
+            known = prepared.dataset
+            stats.append(
+                self._copy(
+                    prepared, prepared.source.key, prepared.key, size_bytes=known.size_bytes,
+                    checksum=known.checksum, version=prepared.source.version,
+                )
+            )  # fmt: skip
+        except Cancelled:
+            raise
+        except HoldfastError as error:
+            return prepared, error
+        return _Copied(prepared, tuple(stats))
+
+    def sync(self, copied: Sequence[_Copied]) -> dict[str, HoldfastError]:
+        """Make all of it durable. The pools where that failed, with the reason."""
+        failed: dict[str, HoldfastError] = {}
+        for pool in sorted({one.prepared.object_store_id for one in copied}):
+            keys = [stat.key for one in copied if one.prepared.object_store_id == pool for stat in one.stats]
+            try:
+                self._store(pool).sync(keys)
+            except HoldfastError as error:
+                failed[pool] = error
+        return failed
+
+    def proved(self, copied: _Copied) -> tuple[MovePrepared, MoveFinished | HoldfastError]:
+        """Read all blobs of one dataset back from the target; or what is wrong with them."""
+        prepared = copied.prepared
+        source_prefix = layout.extra_files_prefix_of(prepared.source.key)
+        sources = [layout.extra_file_key(source_prefix, one.path) for one in prepared.extra_files]
+        try:
+            read = [
+                self._prove(prepared, source, stat)
+                for source, stat in zip([*sources, prepared.source.key], copied.stats, strict=True)
+            ]
+        except Cancelled:
+            raise
+        except HoldfastError as error:
+            return prepared, error
+        checksums = [stat.checksum or "" for stat in copied.stats]
+        return prepared, MoveFinished(
+            prepared, checksums[-1], copied.stats[-1].version, tuple(checksums[:-1]), proved=any(read)
+        )
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _store(self, pool: str) -> Driver:
+        return self._pools.configured(pool).store()
+
+    def _copy(
+        self, prepared: MovePrepared, source: Key, target: Key, *, size_bytes: int, checksum: str | None,
+        version: str | None = None,
+    ) -> BlobStat:  # fmt: skip
+        """One blob. What lies under its name already is taken over if it is the same."""
+        body = self._body(prepared, source, size_bytes, checksum, version)
+        watch = _Watch(self._catalog, prepared, self._on_bytes)
+        options = PutOptions(
+            digest=checksum, if_absent=True, durable=False, on_progress=watch, on_staged=lambda _: watch.fence()
+        )
+        store = self._store(prepared.object_store_id)
+        try:
+            stat = store.put(target, body, options)
+        except AlreadyExists:
+            with store.open(target, FRESH) as reader:
+                stat, actual = reader.stat, digest_of(reader)
+            with self._store(prepared.source.object_store_id).open(source, FRESH) as reader:
+                expected = checksum or digest_of(reader)
+            if actual != expected:
+                raise
+            return replace(stat, checksum=actual)
+        except Corrupt as error:
+            if error.store != prepared.object_store_id or checksum is None:
+                raise
+            raise _damaged(prepared, error) from error
+        self.written[target] = stat.version
+        return stat
+
+    def _body(
+        self, prepared: MovePrepared, key: Key, size_bytes: int, checksum: str | None, version: str | None
+    ) -> FileBody | _BlobBody:
+        pool = prepared.source.object_store_id
+        store = self._store(pool)
+        if store.capabilities.remote:
+            return _BlobBody(store, key, size_bytes, FRESH)
+        with store.open(key) as reader:
+            path, stat = reader.local_path, reader.stat
+        if path is None or stat.size_bytes != size_bytes:
+            return _BlobBody(store, key, size_bytes, GetOptions())
+        known = checksum if version is not None and stat.version == version else None
+        return FileBody(path, size_bytes, share=True, checksum=known)
+
+    def _prove(self, prepared: MovePrepared, source: Key, stat: BlobStat) -> bool:
+        """Whether it was read back; a second name of the same file is proved by that."""
+        with self._store(prepared.object_store_id).open(stat.key, FRESH) as reader:
+            if reader.local_path is not None and self._is_same_file(prepared, source, reader):
+                return False
+            if reader.stat.size_bytes == stat.size_bytes and digest_of(reader, self._on_bytes) == stat.checksum:
+                return True
+        raise Corrupt(
+            f"{stat.key} was read back from pool {prepared.object_store_id} with other bytes than were written",
+            store=prepared.object_store_id, key=stat.key, operation="move",
+        )  # fmt: skip
+
+    def _is_same_file(self, prepared: MovePrepared, source: Key, there: Reader) -> bool:
+        store = self._store(prepared.source.object_store_id)
+        if store.capabilities.remote:
+            return False
+        try:
+            with store.open(source) as here:
+                return here.local_path is not None and os.path.sameopenfile(here.fileno(), there.fileno())
+        except StoreError:
+            return False
+
+
+class _Watch:
+    """Called while a blob's bytes pass: tells how many, and shows now and then that the move lives."""
+
+    def __init__(self, catalog: Catalog, prepared: MovePrepared, on_bytes: OnBytes | None) -> None:
+        self._catalog, self._prepared, self._on_bytes = catalog, prepared, on_bytes
+        self._done_bytes = 0
+        self._touched_s = catalog.clock.monotonic_s()
+
+    def __call__(self, done_bytes: int) -> None:
+        if self._on_bytes is not None and done_bytes > self._done_bytes:
+            self._on_bytes(done_bytes - self._done_bytes)
+        self._done_bytes = max(self._done_bytes, done_bytes)
+        now_s = self._catalog.clock.monotonic_s()
+        if now_s - self._touched_s > TOUCH_S:
+            self._touched_s = now_s
+            self._catalog.holders.touch()
+            self._catalog.moves.touch(self._prepared)
+
+    def fence(self) -> None:
+        """Before a name is given: after a long pause, whether the move is still ours."""
+        now_s = self._catalog.clock.monotonic_s()
+        if now_s - self._touched_s > FENCE_S:
+            self._touched_s = now_s
+            self._catalog.moves.touch(self._prepared)
+
+
+class _BlobBody:
+    """A blob of another pool as a body. It can be opened again."""
+
+    once = False
+
+    def __init__(self, store: Store, key: Key, size_bytes: int, options: GetOptions) -> None:
+        self._store, self._key, self._options = store, key, options
+        self.size_bytes: int | None = size_bytes
+
+    def open(self) -> BinaryIO:
+        return cast("BinaryIO", self._store.open(self._key, self._options))
+
+
+def _chunks(prepared: Sequence[MovePrepared]) -> Iterator[list[MovePrepared]]:
+    """In their order, about `BATCH_BYTES` at a time."""
+    chunk: list[MovePrepared] = []
+    size_bytes = 0
+    for one in prepared:
+        if chunk and size_bytes + one.dataset.total_bytes > BATCH_BYTES:
+            yield chunk
+            chunk, size_bytes = [], 0
+        chunk.append(one)
+        size_bytes += one.dataset.total_bytes
+    if chunk:
+        yield chunk
+
+
+def _ended(one: MoveFinished, recorded: moves.Outcome) -> Moved:
+    prepared = one.prepared
+    if recorded != "recorded":
+        why = "it was replaced meanwhile" if recorded == "changed" else str(moves.given_up(prepared))
+        return Moved(prepared.dataset.id, why=why, code=recorded)
+    return Moved(
+        prepared.dataset.id, prepared.source.object_store_id, prepared.object_store_id, prepared.dataset.total_bytes,
+        one.checksum, proved=one.proved,
+    )  # fmt: skip
+
+
+def _failed(prepared: MovePrepared, error: HoldfastError) -> Moved:
+    """A source that changed or vanished while it was read may be another by now: it is looked at again."""
+    name = prepared.source.object_store_id
+    is_of_source = isinstance(error, StoreError) and error.store == name
+    if isinstance(error, PreconditionFailed) or (is_of_source and isinstance(error, NotFound | Corrupt)):
+        return Moved(prepared.dataset.id, error=error, why=str(error), code="changed")
+    return Moved(prepared.dataset.id, error=error, why=str(error), code="failed")
+
+
+def _damaged(prepared: MovePrepared, error: Corrupt) -> Corrupt:
+    """What came is not what the catalog knows: the fault is the source's."""
+    name = prepared.source.object_store_id
+    return Corrupt(
+        f"dataset {prepared.dataset.id} cannot be moved: its bytes in pool {name} are not those that were stored; look "
+        f"with: holdfast scrub --pool {name}",
+        expected=error.expected, actual=error.actual, store=name, key=prepared.source.key, operation="move",
+    )  # fmt: skip
