@@ -95,8 +95,9 @@ class Copying:
                 if self.fd < 0:
                     self._make_room(self._body.size_bytes or 0)
                     self.fd = self._spot.place.blobs.create(self.file)
-                os.ftruncate(self.fd, 0)
-                os.lseek(self.fd, 0, os.SEEK_SET)
+                else:  # ext4 writes a file that was truncated to the disk when it is closed: not done to a new one
+                    os.ftruncate(self.fd, 0)
+                    os.lseek(self.fd, 0, os.SEEK_SET)
         except CacheTrouble as trouble:
             self._spot.troubled(trouble)
             self._given_up = True
