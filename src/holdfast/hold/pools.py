@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast import layout
-from holdfast.blobs import Usage
+from holdfast.blobs import BlobStat, Usage
 from holdfast.catalog.base import PoolRow
 from holdfast.catalog.catalog import Catalog
 from holdfast.errors import HoldfastError, NotFound, Unavailable
-from holdfast.hold.asking import Medium, ask
+from holdfast.hold.asking import Medium, ask, ask_one
 from holdfast.hold.decision import Decision
 from holdfast.hold.facts import Pool, PoolCheck, PoolInfo, offline
 from holdfast.hold.preflight import check_left_behind, check_pool
@@ -23,6 +23,8 @@ from holdfast.keys import Key
 from holdfast.placement.locator import Place
 from holdfast.placement.policy import Node, PoolView, leaves
 from holdfast.seams import Entropy
+
+PROBE_PATIENCE_S = 30.0  # a probe is synced, which a busy disk does not do at once
 
 
 class PoolSet:
@@ -40,7 +42,7 @@ class PoolSet:
         self._media = {pool.object_store_id: Medium(pool.driver) for pool in pools if pool.driver is not None}
         self._silent: frozenset[str] = frozenset()  # the pools that did not answer when they were last asked
         self._by_id = [  # what is remote is surveyed instead, once
-            (pool.driver, pool.facts.check_old_style)
+            (self._media[pool.object_store_id], pool.facts.check_old_style)
             for pool in pools
             if pool.driver is not None and pool.facts.store_by == "id" and not pool.driver.capabilities.remote
         ]
@@ -99,11 +101,24 @@ class PoolSet:
         old = layout.old_style_key(dataset_id)
         old_names = [old, Key(layout.extra_files_prefix_of(old)[:-1])]
         return any(
-            driver.occupied(name)
-            for driver, check_old_style in self._by_id
-            if driver.name not in self._silent
+            medium.driver.occupied(name)
+            for medium, check_old_style in self._by_id
+            if medium.driver.name not in self._silent and _answers(medium)
             for name in (names + old_names if check_old_style else names)
         )
+
+    def stat(self, pool: Pool, key: Key) -> BlobStat:
+        """What the pool says of a blob; `Unavailable` if it hangs. Costs a hand-over to a thread where it could."""
+        store = pool.store()
+        if store.capabilities.remote:
+            return store.stat(key)
+        return ask_one(self._media[pool.object_store_id], lambda driver: driver.stat(key))
+
+    def confirm(self, pool: Pool) -> None:
+        """`Unavailable` if the pool hangs, before somebody goes there. Free if it has answered a moment ago; what is
+        remote has time-outs of its own."""
+        if not pool.store().capabilities.remote:
+            self._media[pool.object_store_id].confirm()
 
     def unavailable(self) -> dict[str, str]:
         """pool -> why nothing in it can be read now. Asks each medium, but none that is offline, and waits for none
@@ -159,10 +174,7 @@ class PoolSet:
 
     def _usage(self, pool: Pool) -> Usage:
         pool.store()
-        [answer] = ask([self._media[pool.object_store_id]]).values()
-        if isinstance(answer, HoldfastError):
-            raise answer
-        return answer
+        return ask_one(self._media[pool.object_store_id], lambda driver: driver.usage())
 
     def view_failed(self, pool: Pool, row: PoolRow, why: str) -> PoolView:
         """The same of a pool that cannot be used now."""
@@ -206,11 +218,29 @@ class PoolSet:
     # -- preflight ----------------------------------------------------------------------------------------
 
     def check(self, object_store_id: str) -> PoolCheck:
-        """Prove a pool by writing, reading back and deleting a probe."""
+        """Prove a pool by writing, reading back and deleting a probe. One that hangs is not waited for."""
         rows = {row.object_store_id: row for row in self._catalog.pools.all()}
-        return check_pool(self._pools[object_store_id], rows, self.recognition)
+        pool = self._pools[object_store_id]
+        is_kept_off = object_store_id in rows and rows[object_store_id].state == "offline"
+        if pool.driver is None or is_kept_off or pool.driver.capabilities.remote:
+            return check_pool(pool, rows, self.recognition)
+        medium = self._media[object_store_id]
+        try:
+            medium.confirm(fresh_s=0.0)
+            return ask_one(medium, lambda _: check_pool(pool, rows, self.recognition), PROBE_PATIENCE_S)
+        except Unavailable as error:
+            return PoolCheck(object_store_id, "error", str(error))
 
     def left_behind(self) -> list[PoolCheck]:
         """The pools that hold datasets but are no longer in the configuration."""
         rows = {row.object_store_id: row for row in self._catalog.pools.all()}
         return check_left_behind(rows, frozenset(self._pools))
+
+
+def _answers(medium: Medium) -> bool:
+    """Whether one can look into it now."""
+    try:
+        medium.confirm()
+    except Unavailable:
+        return False
+    return True
