@@ -20,6 +20,7 @@ import pytest
 from tests.contract.catalog_kit import in_children
 from tests.unit.told import open_at
 
+from holdfast.errors import NotFound, Unavailable
 from holdfast.hold import asking
 from holdfast.hold.hold import Hold
 
@@ -129,3 +130,102 @@ def test_a_command_comes_to_its_end(hold: Hold, tmp_path: Path):
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "one" in done.stdout
+
+
+def refused_s(work: Callable[[], Any]) -> float:
+    """How long it takes until it is `Unavailable`, by name."""
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match=r"does not answer|cannot be asked now"):
+        work()
+    return time.monotonic() - start
+
+
+def settled() -> None:
+    """So long that no answer from before counts any more."""
+    time.sleep(asking.FRESH_S + 0.05)
+
+
+READS: list[Callable[[Hold, int], Any]] = [
+    lambda hold, known: hold.open(known),
+    lambda hold, known: hold.lease(known),
+    lambda hold, known: hold.export(known, hold.state_dir / "copy"),
+    lambda hold, known: hold.lookout.stat(known),
+]
+
+
+@pytest.mark.parametrize("read", READS, ids=["open", "lease", "export", "stat"])
+def test_whoever_reads_from_it_is_told_so(hold: Hold, tmp_path: Path, read: Callable[[Hold, int], Any]):
+    known = hold.datasets()[0].id
+    settled()
+    with hanging(tmp_path / "first") as answer:
+        assert PATIENCE_S * 0.8 <= refused_s(lambda: read(hold, known)) < PATIENCE_S + 1
+        assert refused_s(lambda: read(hold, known)) < PATIENCE_S / 2, "the second time it is known"
+        with ThreadPoolExecutor(16) as threads:
+            for one in [threads.submit(refused_s, lambda: read(hold, known)) for _ in range(64)]:
+                assert one.result() < PATIENCE_S / 2
+        assert busy_askers() == 1
+        other = hold.put(b"two", name="two")
+        with hold.open(other.id) as stream:
+            assert stream.read() == b"two", "other pools are read as ever"
+        answer()
+        until(lambda: hold.unavailable() == {})
+        with hold.open(known) as stream:
+            assert stream.read() == b"one"
+
+
+@pytest.mark.parametrize("wanted", [4711, "0f5e1d0a-6f0e-4a7e-9a53-000000000001"])
+def test_what_nobody_knows_is_not_looked_for_in_it_for_ever(hold: Hold, tmp_path: Path, wanted: int | str):
+    lying = tmp_path / "second" / "004" / "dataset_4712.dat"
+    lying.parent.mkdir(parents=True)
+    lying.write_bytes(b"early")
+    settled()
+    if isinstance(wanted, str):
+        with pytest.raises(NotFound):
+            hold.find(wanted)  # no pool keeps its data by uuid, so nobody has to be asked
+        return
+    with hanging(tmp_path / "first"):
+        assert refused_s(lambda: hold.find(wanted)) < PATIENCE_S + 1
+        assert refused_s(lambda: hold.find(wanted)) < PATIENCE_S / 2
+        assert hold.find(4712).object_store_id == "second", "what another pool has is found all the same"
+        assert busy_askers() == 1
+    until(lambda: hold.unavailable() == {})
+    with pytest.raises(NotFound):
+        hold.find(wanted)
+
+
+def test_whether_an_id_is_taken_is_asked_of_the_others(hold: Hold, tmp_path: Path):
+    lying = tmp_path / "second" / "000" / "dataset_77.dat"
+    lying.parent.mkdir(parents=True, exist_ok=True)
+    lying.write_bytes(b"early")
+    settled()
+    with hanging(tmp_path / "first"):
+        assert took_s(lambda: hold.poolset.is_taken(77, "")) < PATIENCE_S + 1
+        assert hold.poolset.is_taken(77, "")
+        assert took_s(lambda: hold.poolset.is_taken(78, "")) < PATIENCE_S / 2
+        assert not hold.poolset.is_taken(78, "")
+
+
+def test_a_check_names_it_and_proves_the_others(hold: Hold, tmp_path: Path):
+    with hanging(tmp_path / "first"):
+        assert took_s(hold.check_pools) < PATIENCE_S + 2
+        checks = {check.object_store_id: check for check in hold.check_pools()}
+        assert (checks["first"].severity, checks["second"].severity) == ("error", "ok")
+        assert "does not answer" in checks["first"].detail
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", "check"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert "does not answer" in done.stdout + done.stderr
+
+
+def test_a_medium_that_answers_is_not_asked_for_each_blob(hold: Hold, monkeypatch: pytest.MonkeyPatch):
+    """Opening costs a look at the clock; a thread is sent once in a while, however many are opened."""
+    sent: list[object] = []
+    send = asking._sent
+    monkeypatch.setattr(asking, "_sent", lambda round_: (sent.append(round_), send(round_)))
+    monkeypatch.setattr(asking, "FRESH_S", 60.0)
+    known = hold.datasets()[0].id
+    for _ in range(1000):
+        hold.open(known).close()
+    assert len(sent) <= 1
