@@ -23,8 +23,9 @@ class Copying:
     """A body whose bytes are written into a new file of the cache while somebody reads it. Begins again when it is
     opened again; gives up quietly where there is no room."""
 
-    def __init__(self, here: Here, spot: Spot, body: Body) -> None:
+    def __init__(self, here: Here, spot: Spot, body: Body, known: str | None = None) -> None:
         self._here, self._spot, self._body = here, spot, body
+        self._known = known  # the checksum, where these bytes were hashed already and cannot have changed
         self.file = spot.place.blobs.new_file()
         self.fd = -1
         self.tickets: list[Ticket] = []
@@ -54,7 +55,8 @@ class Copying:
             if self.fd < 0:
                 self._begin()
             self._make_room(self._size_bytes + len(part))
-            self._digest.update(part)
+            if self._known is None:
+                self._digest.update(part)
             done = 0
             while done < len(part):
                 with on_disk():
@@ -68,7 +70,7 @@ class Copying:
         """Of what was written; None if it was given up."""
         if self.fd < 0 and not self._given_up:
             self.write(memoryview(b""))  # a blob of no bytes
-        return None if self._given_up else f"blake3:{self._digest.hexdigest()}"
+        return None if self._given_up else self._known or f"blake3:{self._digest.hexdigest()}"
 
     def close(self) -> None:
         """Give back what is not needed; unless it was kept, all of it."""

@@ -137,7 +137,7 @@ class Here:
     def claim(self, spot: Spot, file: str, size_bytes: int) -> Ticket | None:
         """Room for a few MiB that are recorded as soon as they are written; None where there is plenty, and recording
         them is early enough. `NoRoom`."""
-        return None if spot.room.is_ample() else self.reserve(spot, file, size_bytes)
+        return None if spot.room.is_ample(size_bytes) else self.reserve(spot, file, size_bytes)
 
     def add(self, spot: Spot, pool: str, new: NewEntry, blocks: tuple[int, int]) -> Entry | None:
         """A new entry whose first blocks are in its file; None if there is one already, `NoRoom` if they find none."""

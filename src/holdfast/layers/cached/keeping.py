@@ -45,34 +45,34 @@ class Keeping:
 
     def put(self, key: Key, body: Body, options: PutOptions) -> BlobStat:
         """Into the pool; then, if it is to be kept, into the cache."""
-        spot = self.before(key)
+        spot, has_old = self.before(key)
         if not self._keep or spot is None:
             stat = self._inner.put(key, body, options)
-            self.after(key, stat.version)
-            return stat
-        if isinstance(body, FileBody):
-            return self._put_file(spot, key, body, options)
-        if isinstance(body, BytesBody):
+        elif isinstance(body, FileBody):
+            stat = self._put_file(spot, key, body, options)
+        elif isinstance(body, BytesBody):
             stat = self._inner.put(key, body, options)
             self._keep_bytes(spot, stat, body.content)
         else:
             with contextlib.closing(Copying(self._here, spot, body)) as copying:
                 stat = self._inner.put(key, copying, options)
                 self._keep_copied(spot, stat, copying)
-        self.after(key, stat.version)
+        if has_old or not options.if_absent:
+            self.after(key, stat.version)
         return stat
 
-    def before(self, key: Key) -> Spot | None:
+    def before(self, key: Key) -> tuple[Spot | None, bool]:
         """Something will happen to this key in the pool: who reads the old bytes here gets all of them first. The
-        folder for it, None if it cannot be used."""
+        folder for it, None if it cannot be used; and whether there may be any copy of old bytes."""
         try:
             spot = self._here.spot(self._inner.name, key)
-            for entry in spot.place.entries.versions(self._inner.name, key):
+            old = spot.place.entries.versions(self._inner.name, key)
+            for entry in old:
                 if not entry.whole and entry.size_bytes <= FINISHED_BYTES_MAX and spot.place.blobs.in_use(entry.file):
                     self._finish(spot, Held(spot, entry, spot.place.blobs.open(entry.file)))
         except (CacheTrouble, Gone):
-            return None
-        return spot
+            return None, True
+        return spot, bool(old) or len(self._here.spots) > 1
 
     def after(self, key: Key, version: str | None) -> None:
         """The pool has this version now; None: nothing."""
@@ -104,7 +104,6 @@ class Keeping:
             if body.consume:
                 with contextlib.suppress(OSError):
                     spot.place.files.unlink(os.fspath(body.path))
-        self.after(key, stat.version)
         return stat
 
     def _move(self, spot: Spot, stat: BlobStat, body: FileBody, found: os.stat_result) -> bool:
@@ -144,7 +143,7 @@ class Keeping:
             self._keep_copied(spot, stat, copying)
 
     def _keep_bytes(self, spot: Spot, stat: BlobStat, content: bytes) -> None:
-        with contextlib.closing(Copying(self._here, spot, BytesBody(content))) as copying:
+        with contextlib.closing(Copying(self._here, spot, BytesBody(content), stat.checksum)) as copying:
             copying.write(memoryview(content))
             self._keep_copied(spot, stat, copying)
 

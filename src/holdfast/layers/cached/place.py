@@ -171,13 +171,14 @@ class Place:
             found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
-    def min_free_bytes(self) -> int:
-        """What is left free there."""
-        if self.folder.min_free_bytes is not None:
-            return self.folder.min_free_bytes
+    def spare_bytes(self) -> int:
+        """How much more the disk can take: what is free there, but for what is left free."""
         with on_disk():
             found = os.statvfs(self.path)
-        return min(MIN_FREE_BYTES, int(found.f_blocks * found.f_frsize * MIN_FREE_PART))
+        least = self.folder.min_free_bytes
+        if least is None:
+            least = min(MIN_FREE_BYTES, int(found.f_blocks * found.f_frsize * MIN_FREE_PART))
+        return found.f_bavail * found.f_frsize - least
 
     def alone_to_evict(self) -> int:
         """An open file on whose byte `WHOLE` the one evictor of the machine has a lock; close it."""

@@ -22,6 +22,9 @@ LOW_WATER = 0.85
 OFTEN_PART_MAX = 0.8
 PAGE = 64
 AMPLE_BYTES = 256 * 1024 * 1024  # more than all small pieces that are written and not recorded yet
+PLENTY_BYTES = 4 * AMPLE_BYTES  # so much that nobody looks again for a moment
+CREDIT_BYTES = 16 * 1024 * 1024  # that a process writes before it looks again
+CREDIT_S = 0.25
 
 
 class Room:
@@ -29,6 +32,7 @@ class Room:
 
     def __init__(self, place: Place, tally: Tally) -> None:
         self._place, self._tally = place, tally
+        self._credit_bytes, self._looked_s = 0, 0.0
 
     def can_hold(self, size_bytes: int) -> bool:
         """Whether a blob of this size is not larger than the folder's bound."""
@@ -47,14 +51,20 @@ class Room:
             raise NoRoom(f"no room for {size_bytes} bytes: what the cache holds is being read or pinned")
         return ticket
 
-    def is_ample(self) -> bool:
-        """Whether there is so much room that a few MiB need not be reserved before they are written."""
-        return self.limits().allow(self._place.ledger.totals(), AMPLE_BYTES)
+    def is_ample(self, size_bytes: int) -> bool:
+        """Whether there is so much room that these few MiB need not be reserved before they are written. Where there
+        is plenty nobody looks each time: whether they may be recorded is asked again when they are."""
+        now_s = self._place.clock.monotonic_s()
+        if size_bytes <= self._credit_bytes and now_s - self._looked_s < CREDIT_S:
+            self._credit_bytes -= size_bytes
+            return True
+        limits, totals = self.limits(), self._place.ledger.totals()
+        self._credit_bytes, self._looked_s = (CREDIT_BYTES if limits.allow(totals, PLENTY_BYTES) else 0), now_s
+        return limits.allow(totals, AMPLE_BYTES)
 
     def limits(self) -> Limits:
         """What may be held, and what the disk can take."""
-        place = self._place
-        return Limits(place.folder.bound_bytes, place.free_bytes() - place.min_free_bytes())
+        return Limits(self._place.folder.bound_bytes, self._place.spare_bytes())
 
     def is_above_high_water(self, full_bytes: int) -> bool:
         """Whether it is time to evict."""
@@ -91,7 +101,7 @@ class Room:
         place = self._place
         totals = place.ledger.totals()
         full = totals.held_bytes + totals.reserved_bytes
-        excess = totals.reserved_bytes + need_bytes + place.min_free_bytes() - place.free_bytes()
+        excess = totals.reserved_bytes + need_bytes - place.spare_bytes()
         bound = place.folder.bound_bytes
         if bound is not None and full + need_bytes > bound * HIGH_WATER:
             excess = max(excess, full + min(need_bytes, int(bound * (1 - LOW_WATER))) - int(bound * LOW_WATER))
