@@ -147,6 +147,13 @@ def recount(url: str) -> None:
     assert kept == counted, "(datasets, used, reserved) of each pool"
     assert all(number >= 0 for numbers in kept.values() for number in numbers)
 
+    said = {
+        (which, key, value)
+        for which, labels in rows_of(url, "SELECT id, labels FROM dataset")
+        for key, value in json.loads(labels).items()
+    }
+    assert said == set(rows_of(url, "SELECT dataset_id, key, value FROM label")), "what is shown is what is found"
+
     states: dict[str, int] = {}
     owners: dict[str, tuple[int, int]] = {}
     for state, hidden, owner, _, total, _ in datasets.values():

@@ -35,8 +35,9 @@ from holdfast.catalog import migrate, schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Finished, NewDataset, Prepared
 from holdfast.catalog.catalog import Catalog
 from holdfast.catalog.database import Statement
+from holdfast.catalog.datasets import _listing
 from holdfast.catalog.holders import SILENT_S
-from holdfast.errors import Conflict, HoldfastError, NoSpace, NotFound, SchemaMismatch
+from holdfast.errors import Conflict, HoldfastError, InvalidKey, NoSpace, NotFound, SchemaMismatch
 from holdfast.placement.policy import Request
 from holdfast.seams import SystemClock
 
@@ -428,6 +429,75 @@ class CatalogContract:
         assert _pages(catalog, state="deleted") == [ids[4]]
         assert _pages(catalog, state="new", pool="a") == [begun]
         assert _pages(catalog, pool="b") == []
+
+    def test_datasets_are_found_by_their_labels(self, catalog: Catalog, placing: Placing, url: str):
+        def put_labelled(**labels: str) -> int:
+            wanted = NewDataset("n", 1, labels=labels), Request(1)
+            [prepared] = catalog.writes.begin([wanted], placing, placing)
+            catalog.writes.commit([finished(prepared, 1)])
+            return prepared.dataset_id
+
+        def found(*labels: tuple[str, str], **more: Any) -> list[int]:
+            return _pages(catalog, labels=labels, **more)
+
+        apollo = [put_labelled(project="apollo", run=str(at % 2)) for at in range(7)]
+        gemini = put_labelled(project="gemini", run="0")
+        put(catalog, placing)
+        assert found(("project", "apollo"), limit=3) == apollo[::-1]
+        assert found(("project", "apollo"), limit=3, oldest_first=True) == apollo
+        assert found(("project", "apollo"), ("run", "1"), limit=2) == apollo[1::2][::-1]
+        assert found(("run", "0"), limit=2) == [gemini, *apollo[::2][::-1]]
+        assert found(("project", "Apollo")) == found(("project", "")) == found(("pro", "apollo")) == []
+        assert found(("a\0b", "\ud800")) == []
+        catalog.fates.describe(gemini, name=None, labels={"project": "apollo", "né": "größer 'x' \"y\""})
+        catalog.fates.describe(apollo[0], name="another", labels=None)
+        assert found(("project", "apollo")) == [gemini, *apollo[::-1]]
+        assert found(("project", "gemini")) == found(("run", "0"), ("project", "gemini")) == []
+        assert found(("né", "größer 'x' \"y\"")) == [gemini]
+        catalog.fates.remove(gemini, None)
+        assert found(("né", "größer 'x' \"y\"")) == []
+        assert found(("né", "größer 'x' \"y\""), state="deleted") == [gemini]
+        wanted = NewDataset("n", 1, labels={"project": "given up"}), Request(1)
+        [prepared] = catalog.writes.begin([wanted], placing, placing)
+        catalog.writes.abandon(prepared)
+        assert found(("project", "given up")) == []
+        with pytest.raises(InvalidKey, match="8 labels at most"):
+            found(*[("k", str(at)) for at in range(9)])
+        recount(url)
+
+    def test_a_label_is_found_by_its_index(self, catalog: Catalog, url: str):
+        """Whatever the number of datasets: nothing is scanned, nothing sorted."""
+        asked = {"key_of_label0": "'project'", "label0": "'apollo'", "after": "99", "limit": "50"}
+        text = str(_listing(frozenset({"label0", "after"})))
+        for name, value in asked.items():
+            text = text.replace(f":{name}", value)
+        text = text.replace(":hidden_1", "0").replace(":param_1", "50")
+        if catalog.db.is_sqlite:
+            plan = [row[-1] for row in rows_of(url, f"EXPLAIN QUERY PLAN {text}")]
+            by_index = "SEARCH l0 USING COVERING INDEX label_by_value (key=? AND value=? AND dataset_id<?)"
+            assert plan[0].startswith(by_index), plan
+            assert all(line.startswith("SEARCH") for line in plan), plan
+            return
+        _fill_labels(url, 20_000)
+        plan = [row[0] for row in rows_of(url, f"EXPLAIN {text}")]
+        assert any("label_by_value" in line for line in plan), plan
+        scanned = ("Seq Scan on dataset", "Seq Scan on label", "Sort")
+        assert not any(text in line for text in scanned for line in plan), plan
+
+    def test_labels_from_before_are_found_after_the_upgrade(self, catalog: Catalog, placing: Placing, url: str):
+        first, second, third = (put(catalog, placing).dataset_id for _ in range(3))
+        catalog.close()
+        execute(url, "DROP TABLE label")
+        execute(url, "UPDATE alembic_version SET version_num = '0002'")
+        said = '{"project": "apollo 11", "né": "größer \'\'x\'\' \\"y\\"", "empty": ""}'
+        execute(url, f"UPDATE dataset SET labels = '{said}' WHERE id = {first}")
+        execute(url, f"UPDATE dataset SET labels = '{{\"project\": \"gemini\"}}' WHERE id = {third}")
+        assert migrate.upgrade(catalog.db) == ("0002", schema.HEAD)
+        recount(url)
+        assert _pages(catalog, labels=(("project", "apollo 11"), ("empty", ""))) == [first]
+        assert _pages(catalog, labels=(("né", "größer 'x' \"y\""),)) == [first]
+        assert _pages(catalog, labels=(("project", "gemini"),)) == [third]
+        assert second not in {row[0] for row in rows_of(url, "SELECT dataset_id FROM label")}
 
     def test_the_largest_page_works(self, catalog: Catalog, placing: Placing):
         size = 1000
@@ -944,3 +1014,18 @@ class _counting:  # noqa: N801 - reads like a function
 
 
 __all__ = ["CatalogContract", "HoldfastError"]
+
+
+def _fill_labels(url: str, count: int) -> None:
+    """So many datasets, every tenth of which has the label, and what PostgreSQL wants to know of them."""
+    execute(
+        url,
+        "INSERT INTO dataset (id, uuid, name, name_key, state, origin, created_us, updated_us) "
+        f"SELECT n, n::text, 'n', 'n', 'ok', 'put', 0, 0 FROM generate_series(1, {count}) AS n",
+    )
+    execute(
+        url,
+        "INSERT INTO label (dataset_id, key, value) SELECT id, 'project', "
+        "CASE WHEN id % 10 = 0 THEN 'apollo' ELSE 'other' || id END FROM dataset",
+    )
+    execute(url, "ANALYZE")

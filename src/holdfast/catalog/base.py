@@ -159,6 +159,7 @@ class Filter:
     owner: str | None = None
     state: DatasetState | None = None
     name_has: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()  # (key, value): it has all of these
     limit: int = 50
     after: int | None = None  # an id; the page begins behind it
     oldest_first: bool = False

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, select
+from sqlalchemy import FromClause, Select, and_, bindparam, select
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Replica, Row
 from holdfast.catalog.database import Cursor, Database, Statement, any_of
+from holdfast.errors import InvalidKey
 from holdfast.keys import Key
 from holdfast.layout import ID_MAX
 
 LIST_MAX = 1000
+LABELS_ASKED_MAX = 8
 _DATASET, _REPLICA, _DECISION, _EXTRA = schema.dataset, schema.replica, schema.decision, schema.extra_file
 
 _DATASET_COLUMNS = (
@@ -121,7 +123,11 @@ class DatasetLedger:
 
     def page(self, which: Filter) -> list[Dataset]:
         """One page, newest first unless asked otherwise. Two queries, whatever the number of datasets."""
-        if not all(map(_is_storable, (which.pool, which.owner, which.state, which.name_has))):
+        labels = which.labels
+        if len(labels) > LABELS_ASKED_MAX:
+            raise InvalidKey(f"{LABELS_ASKED_MAX} labels at most can be searched at once; these are {len(labels)}")
+        texts = [which.pool, which.owner, which.state, which.name_has, *(text for pair in labels for text in pair)]
+        if not all(map(_is_storable, texts)):
             return []
         after = None if which.after is None else max(-ID_MAX, min(which.after, ID_MAX))
         given: dict[str, object] = {
@@ -129,6 +135,8 @@ class DatasetLedger:
             "name_has": None if which.name_has is None else f"%{_like(which.name_has)}%",
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
+        for at, (key, value) in enumerate(labels):
+            given |= {f"label{at}": value, f"key_of_label{at}": key}
         asked = frozenset(given) | ({"oldest_first"} if which.oldest_first else frozenset())
         statement = self._lists.get(asked)
         if statement is None:
@@ -198,23 +206,28 @@ class DatasetLedger:
 def _listing(asked: frozenset[str]) -> Select[Any]:
     """The query of one page. `asked` are the names of the conditions, and `oldest_first`."""
     upwards = "oldest_first" in asked
+    labels = [(at, schema.label.alias(f"l{at}")) for at in range(LABELS_ASKED_MAX) if f"label{at}" in asked]
+    number = labels[0][1].c.dataset_id if labels else _DATASET.c.id  # what has the first label, by its index
     beyond = bindparam("after", type_=schema.Whole)
     conditions = {
         "state": _DATASET.c.state == bindparam("state"),
         "pool": _DATASET.c.object_store_id == bindparam("pool"),
         "owner": _DATASET.c.owner == bindparam("owner"),
         "name_has": _DATASET.c.name_key.like(bindparam("name_has"), escape="\\"),
-        "after": _DATASET.c.id > beyond if upwards else _DATASET.c.id < beyond,
+        "after": number > beyond if upwards else number < beyond,
     }
     wanted = [condition for name, condition in conditions.items() if name in asked]
     if "state" not in asked:
         wanted.append(_DATASET.c.hidden == 0)
-    order = _DATASET.c.id if upwards else _DATASET.c.id.desc()
+    found: FromClause = _DATASET
+    for at, label in labels:
+        found = found.join(label, label.c.dataset_id == _DATASET.c.id)
+        wanted += [label.c.key == bindparam(f"key_of_label{at}"), label.c.value == bindparam(f"label{at}")]
     return (
         select(*_DATASET_COLUMNS, _DECISION.c.choices)
-        .select_from(_DATASET.outerjoin(_DECISION, _DECISION.c.dataset_id == _DATASET.c.id))
+        .select_from(found.outerjoin(_DECISION, _DECISION.c.dataset_id == _DATASET.c.id))
         .where(and_(*wanted))
-        .order_by(order)
+        .order_by(number if upwards else number.desc())
         .limit(bindparam("limit", type_=schema.Whole))
     )
 

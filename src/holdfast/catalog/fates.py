@@ -16,6 +16,7 @@ from holdfast.catalog.counters import DEFAULT_QUOTA, Counters
 from holdfast.catalog.database import Database, any_of
 from holdfast.catalog.datasets import fold_name
 from holdfast.catalog.events import EventLedger
+from holdfast.catalog.labels import LabelLedger
 from holdfast.catalog.transitions import Transitions
 from holdfast.errors import Conflict
 from holdfast.seams import Clock
@@ -30,6 +31,7 @@ class FateLedger:
         self, db: Database, clock: Clock, *, transitions: Transitions, counters: Counters, events: EventLedger
     ) -> None:
         self._db, self._clock = db, clock
+        self._labels = LabelLedger(db)
         self._transitions, self._counters, self._events = transitions, counters, events
         this = _DATASET.c.id == bindparam("which")
         here = and_(_REPLICA.c.dataset_id == bindparam("which"), _REPLICA.c.object_store_id == bindparam("pool"))
@@ -92,6 +94,8 @@ class FateLedger:
             dataset = self._transitions.locked(cursor, dataset_id)
             new_name = dataset.name if name is None else name
             new_labels = dataset.labels_json if labels is None else json.dumps(labels, ensure_ascii=False)
+            if labels is not None:
+                self._labels.replace(cursor, dataset_id, labels)
             self._describe.run(
                 cursor,
                 {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects import postgresql
 
-HEAD = "0002"  # the migration that these tables correspond to
+HEAD = "0003"  # the migration that these tables correspond to
 
 metadata = MetaData()
 
@@ -99,6 +99,16 @@ replica = Table(
     Index("replica_by_age", "object_store_id", "state", "verified_us"),
     Index("replica_by_state", "state", "changed_us"),
     UniqueConstraint("object_store_id", "key", name="replica_key"),
+)
+
+# What `dataset.labels` says, as it is searched.
+label = Table(
+    "label",
+    metadata,
+    Column("dataset_id", Whole, ForeignKey("dataset.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    _text("value"),
+    Index("label_by_value", "key", "value", "dataset_id"),
 )
 
 extra_file = Table(

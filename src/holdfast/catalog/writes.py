@@ -23,6 +23,7 @@ from holdfast.catalog.datasets import fold_name
 from holdfast.catalog.events import EventLedger
 from holdfast.catalog.holders import HolderLedger
 from holdfast.catalog.ids import IdLedger
+from holdfast.catalog.labels import LabelLedger
 from holdfast.catalog.pools import PoolLedger
 from holdfast.errors import Conflict, Denied, NoSpace, StoreError, Unavailable
 from holdfast.keys import Key
@@ -57,6 +58,7 @@ class WriteLedger:
     ) -> None:  # fmt: skip
         self._db, self._clock, self._entropy = db, clock, entropy
         self._pools, self._ids, self._counters = pools, ids, counters
+        self._labels = LabelLedger(db)
         self._events, self._holders = events, holders
         rounds = schema.round_count
         self._read_rounds = db.statement(
@@ -142,6 +144,7 @@ class WriteLedger:
             for table, column in (
                 (schema.extra_file, schema.extra_file.c.dataset_id),
                 (schema.decision, schema.decision.c.dataset_id),
+                (schema.label, schema.label.c.dataset_id),
                 (_REPLICA, _REPLICA.c.dataset_id),
                 (_DATASET, _DATASET.c.id),
             )
@@ -188,6 +191,9 @@ class WriteLedger:
                 rows[pool] = with_reserved(rows[pool], new.size_bytes)
             ids.settle()
             self._write_intents(cursor, inserts, now)
+            self._labels.add_many(
+                cursor, [(own.dataset_id, new.labels) for own, (new, _) in zip(prepared, wanted, strict=True)]
+            )
             rounds.settle()
             for pool, size in sorted(more.items()):
                 self._counters.add_to_pool(cursor, pool, reserved=size)
