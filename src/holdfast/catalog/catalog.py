@@ -20,6 +20,7 @@ from holdfast.catalog.ids import IdLedger
 from holdfast.catalog.leases import LeaseLedger
 from holdfast.catalog.moves import MoveLedger
 from holdfast.catalog.pools import PoolLedger
+from holdfast.catalog.receipts import ReceiptLedger
 from holdfast.catalog.replaces import ReplaceLedger
 from holdfast.catalog.reservations import ReservationLedger
 from holdfast.catalog.transitions import Transitions
@@ -75,6 +76,7 @@ class Catalog:
             transitions=transitions, counters=self.counters, events=self.events, holders=self.holders,
         )  # fmt: skip
         self.adoptions = AdoptionLedger(self.db, clock, ids=ids, counters=self.counters, events=self.events)
+        self.receipts = ReceiptLedger(self.db)
         self.reservations = ReservationLedger(self.db)
         setting = schema.setting
         self._entropy = entropy

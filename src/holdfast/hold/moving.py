@@ -326,15 +326,15 @@ class _Run:
 
     def _body(
         self, prepared: MovePrepared, key: Key, size_bytes: int, checksum: str | None, version: str | None
-    ) -> FileBody | _BlobBody:
+    ) -> FileBody | BlobBody:
         pool = prepared.source.object_store_id
         store = self._store(pool)
         if store.capabilities.remote:
-            return _BlobBody(store, key, size_bytes, FRESH)
+            return BlobBody(store, key, size_bytes, FRESH)
         with store.open(key) as reader:
             path, stat = reader.local_path, reader.stat
         if path is None or stat.size_bytes != size_bytes:
-            return _BlobBody(store, key, size_bytes, GetOptions())
+            return BlobBody(store, key, size_bytes, GetOptions())
         known = checksum if version is not None and stat.version == version else None
         return FileBody(path, size_bytes, share=True, checksum=known)
 
@@ -387,7 +387,7 @@ class _Watch:
             self._catalog.moves.touch(self._prepared)
 
 
-class _BlobBody:
+class BlobBody:
     """A blob of another pool as a body. It can be opened again."""
 
     once = False

@@ -75,6 +75,11 @@ class Plan:
 class Progress(Protocol):
     """What a batch tells while it is applied. Written together with the batch's cursor."""
 
+    @property
+    def operation_id(self) -> int:
+        """The operation whose batch it is."""
+        ...
+
     def done(self, *, objects: int = 0, size_bytes: int = 0) -> None:
         """So much more is done."""
         ...

@@ -170,6 +170,10 @@ class Drive:
 
     # -- Progress -----------------------------------------------------------------------------------------
 
+    @property
+    def operation_id(self) -> int:
+        return self._row.id
+
     def done(self, *, objects: int = 0, size_bytes: int = 0) -> None:
         with self._lock:
             self._objects += objects

@@ -76,6 +76,10 @@ class _Shared:
     def __init__(self, progress: Progress) -> None:
         self._progress, self._lock = progress, threading.Lock()
 
+    @property
+    def operation_id(self) -> int:
+        return self._progress.operation_id
+
     def done(self, *, objects: int = 0, size_bytes: int = 0) -> None:
         with self._lock:
             self._progress.done(objects=objects, size_bytes=size_bytes)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONCURRENCY_MAX = 64
 FAILURES_SHOWN = 100
 FAILURES_KEPT = 1000  # what --json lists at most
-FINDINGS = ("Corrupt", "NotFound", "Unavailable")  # what an exit code tells first
+FINDINGS = ("Corrupt", "NotFound", "Unavailable", "NoSpace", "Blocked", "Conflict")  # what an exit code tells first
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
 RateOption = Annotated[
@@ -49,7 +49,7 @@ def scrub(
     Marks what is damaged or missing, gives adopted datasets their checksum. Changes and deletes no stored
     byte. Ends with 5 if something is damaged, with 3 if something is missing.
     """
-    return _operate(call, "scrub", _asked(pool, limit_rate, concurrency), dry_run=dry_run, detach=detach)
+    return operate(call, "scrub", asked_for(pool, limit_rate, concurrency), dry_run=dry_run, detach=detach)
 
 
 @command(example="holdfast reconcile --dry-run\nholdfast reconcile --adopt --pool olddata")
@@ -67,8 +67,8 @@ def reconcile(
 
     Names what is recorded and not there, and what lies there and is not recorded. Deletes nothing.
     """
-    parameters = _asked(pool, limit_rate, concurrency) | ({"adopt": True} if adopt else {})
-    return _operate(call, "reconcile", parameters, dry_run=dry_run, detach=detach)
+    parameters = asked_for(pool, limit_rate, concurrency) | ({"adopt": True} if adopt else {})
+    return operate(call, "reconcile", parameters, dry_run=dry_run, detach=detach)
 
 
 @command(example="holdfast reap --dry-run\nholdfast reap --grace 0s")
@@ -89,13 +89,14 @@ def reap(
     Purges removed datasets whose time is over, too, and takes away folders and logs of jobs after their time.
     What a living process or a reader still needs stays.
     """
-    parameters = _asked(None, limit_rate, concurrency)
+    parameters = asked_for(None, limit_rate, concurrency)
     if grace is not None:
         parameters["grace_s"] = words.duration_s(grace, "--grace")
-    return _operate(call, "reap", parameters, dry_run=dry_run, detach=detach)
+    return operate(call, "reap", parameters, dry_run=dry_run, detach=detach)
 
 
-def _asked(pool: str | None, limit_rate: str | None, concurrency: int | None) -> dict[str, Any]:
+def asked_for(pool: str | None, limit_rate: str | None, concurrency: int | None) -> dict[str, Any]:
+    """What the options that all operations have ask for."""
     asked = {
         "pool": pool,
         "limit_rate_bytes_s": None if limit_rate is None else words.rate_bytes_s(limit_rate, "--limit-rate"),
@@ -104,7 +105,8 @@ def _asked(pool: str | None, limit_rate: str | None, concurrency: int | None) ->
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _operate(call: Invocation, kind: str, parameters: dict[str, Any], *, dry_run: bool, detach: bool) -> int:
+def operate(call: Invocation, kind: str, parameters: dict[str, Any], *, dry_run: bool, detach: bool) -> int:
+    """Say what an operation would do, begin it, or see it to its end here; the exit code."""
     if dry_run and detach:
         raise UsageError("--dry-run begins nothing that could be detached; give one of the two")
     with call.hold_or_begin() if kind == "reconcile" else call.hold() as hold:
@@ -197,7 +199,7 @@ def _summary(shape: dict[str, Any]) -> list[render.Block]:
         head += f", {render.size(shape['bytes_done'])}"
     counts = [f"{name.replace('_', ' ')} {number_words(name, number)}" for name, number in shape["result"].items()]
     blocks: list[render.Block] = [head + "".join(f", {words_of}" for words_of in counts)]
-    if shape["state"] == "failed" and shape["note"]:
+    if shape["note"] and (shape["state"] == "failed" or shape["kind"] == "drain"):
         blocks.append(render.clean(shape["note"]))
     return [*blocks, *failures_blocks(shape)]
 
