@@ -115,6 +115,15 @@ def test_check_says_which_pool_cannot_be_used(lab: Lab):
     assert lab.call("check", "--json").json["ok"] is False
 
 
+def test_check_finds_one_folder_under_two_names(lab: Lab):
+    (lab.home / "data2").mkdir(exist_ok=True)
+    (lab.home / "data").symlink_to("data2")
+    answer = lab.call("check")
+    assert answer.code == 6
+    assert f"the folder of pool newdata under another name ({lab.home}/data2)" in answer.out
+    assert "1 of 2 pools cannot be used" in answer.out
+
+
 def test_a_file_where_a_pools_folder_should_be_is_said_by_whoever_needs_it(lab: Lab):
     pool = lab.home / "data2"
     pool.write_bytes(b"a file")

@@ -1,7 +1,7 @@
 """Sanity across a whole document: folders and buckets that would be counted, overwritten or moved twice.
 
 Everything is judged by its text: nothing is looked up on a disk here, so a folder that is not there yet, or
-two names of one folder, are for `holdfast check` to find.
+two names of one folder (`config.twin_folders`), are for `holdfast check` to find.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from holdfast.cli import render
@@ -23,8 +24,12 @@ def check(call: Invocation) -> int:
     file relies on. Then writes, reads back and deletes a probe in each pool. Ends with 2 if the document
     cannot be used, with 6 if a pool cannot.
     """
+    from holdfast.config.twin_folders import twin_folders
+
     with call.hold_or_begin() as hold:
         checks = hold.check_pools()
+        twins = twin_folders(hold.config.pools(), {found.object_store_id for found in checks if found.ok})
+        checks = [_unless_twin(found, twins.get(found.object_store_id)) for found in checks]
         said = {f"pool {found.object_store_id}" for found in checks if found.severity != "ok"}
         odd = [warning for warning in hold.warnings if warning.where not in said]
         notes: tuple[Problem, ...] = (*hold.config.notes, *odd)
@@ -46,6 +51,10 @@ def check(call: Invocation) -> int:
         _verdict(source, checks, failed),
     )
     return EXIT_UNAVAILABLE if failed else 0
+
+
+def _unless_twin(found: PoolCheck, wrong: str | None) -> PoolCheck:
+    return found if wrong is None else dataclasses.replace(found, severity="error", detail=wrong, rename_from=None)
 
 
 _COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND"))
