@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import FromClause, Select, and_, bindparam, select
+from sqlalchemy import FromClause, Select, and_, bindparam, func, select
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, ExtraFile, Filter, Replica, Row
@@ -78,6 +78,11 @@ class DatasetLedger:
         )
         self._keys_to_end = db.statement(keys)
         self._keys_between = db.statement(keys.where(_REPLICA.c.key <= bindparam("last")))
+        self._standing = db.statement(
+            select(_REPLICA.c.object_store_id, func.sum(_REPLICA.c.size_bytes))
+            .where(any_of(_REPLICA.c.state, ("present", "suspect", "missing")))
+            .group_by(_REPLICA.c.object_store_id)
+        )
         self._lists: dict[frozenset[str], Statement] = {}  # by what is asked for
         self._replicas: dict[int, Statement] = {}  # by the number of datasets, at most LIST_MAX
 
@@ -185,6 +190,11 @@ class DatasetLedger:
             if not full:
                 return
             after = rows[-1][0]
+
+    def standing_bytes(self) -> dict[str, int]:
+        """pool -> bytes of datasets that are in it and are to stay. Reads every replica's row."""
+        with self._db.read() as cursor:
+            return {row[0]: int(row[1]) for row in self._standing.all(cursor, {})}
 
     def _replicas_of(self, cursor: Cursor, ids: list[int]) -> dict[int, list[Replica]]:
         if not ids:

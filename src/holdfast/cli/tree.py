@@ -108,6 +108,7 @@ SECTIONS: tuple[Section, ...] = (
         (
             Leaf("move", "moving:move", "Move datasets to another pool while people work."),
             Leaf("drain", "moving:drain", "Move everything out of a pool, so that it can be unplugged."),
+            Leaf("rebalance", "moving:rebalance", "Move what is too much in one pool to those that have too little."),
             Leaf("scrub", "operations:scrub", "Read every stored byte and compare it with its checksum."),
             Leaf("reconcile", "operations:reconcile", "Compare the catalog with what lies in the pools."),
             Leaf("reap", "operations:reap", "Take away what is retired, and what dead processes left."),

@@ -49,7 +49,8 @@ class Blocker:
 class Plan:
     """What an operation would do. `by_source` and `by_target`: per object_store_id.
 
-    `size_bytes` are those that are read or moved. A plan may be an estimate; the run counts.
+    `size_bytes` are those that are read or moved. A plan may be an estimate; the run counts. `before` and `after`: how
+    full each pool is, where that is what the operation changes.
     """
 
     objects: int = 0
@@ -58,6 +59,8 @@ class Plan:
     by_target: Mapping[str, Amount] = field(default_factory=dict)
     blockers: tuple[Blocker, ...] = ()
     seconds_estimate: float | None = None
+    before: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    after: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self, kind: str) -> dict[str, Any]:
         """The dry run's shape."""
@@ -69,6 +72,7 @@ class Plan:
             "to": {pool: amount.to_json() for pool, amount in self.by_target.items()},
             "blockers": [blocker.to_json() for blocker in self.blockers],
             "seconds_estimate": self.seconds_estimate,
+            **({"before": dict(self.before), "after": dict(self.after)} if self.before else {}),
         }
 
 

@@ -8,7 +8,8 @@ from holdfast.operations.base import Operation
 from holdfast.operations.drain import Drain
 from holdfast.operations.move import Move
 from holdfast.operations.reap import Reap
+from holdfast.operations.rebalance import Rebalance
 from holdfast.operations.reconcile import Reconcile
 from holdfast.operations.scrub import Scrub
 
-KINDS: Mapping[str, Operation] = {one.kind: one for one in (Move(), Drain(), Scrub(), Reconcile(), Reap())}
+KINDS: Mapping[str, Operation] = {one.kind: one for one in (Move(), Drain(), Rebalance(), Scrub(), Reconcile(), Reap())}

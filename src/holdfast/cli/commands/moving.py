@@ -1,4 +1,4 @@
-"""move, drain: datasets go to other pools while people work."""
+"""move, drain, rebalance: datasets go to other pools while people work."""
 
 from __future__ import annotations
 
@@ -61,3 +61,25 @@ def drain(
     """
     parameters = asked_for(pool, limit_rate, concurrency) | ({} if to is None else {"to": to})
     return operate(call, "drain", parameters, dry_run=dry_run, detach=detach)
+
+
+@command(example="holdfast rebalance --dry-run\nholdfast rebalance --by percent --limit-rate 100MiB/s")
+def rebalance(
+    call: Invocation,
+    *,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="WAY", help="weights (of the placement), or percent (all equally full)."),
+    ] = None,
+    dry_run: DryRunOption = False,
+    limit_rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
+    detach: DetachOption = False,
+) -> int:
+    """Move what is too much in one pool to those that have too little.
+
+    Moves the fewest bytes that bring the pools to their shares: by the weights of a distributed placement, or
+    so that all are equally full. A second run moves nothing.
+    """
+    parameters = asked_for(None, limit_rate, concurrency) | ({} if by is None else {"by": by})
+    return operate(call, "rebalance", parameters, dry_run=dry_run, detach=detach)
