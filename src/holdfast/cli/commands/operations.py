@@ -34,11 +34,23 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Begin it and print
 OnePoolOption = Annotated[str | None, typer.Option("--pool", metavar="ID", help="Only this pool.")]
 
 
-@command(example="holdfast scrub --pool olddata --limit-rate 100MiB/s")
+@command(example="holdfast scrub --pool olddata --limit-rate 100MiB/s\nholdfast scrub --older-than 30d --for 2h")
 def scrub(
     call: Invocation,
     *,
     pool: OnePoolOption = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="TIME", help="Only what was not verified for so long: 30d."),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Begin nothing more after that time: 2h."),
+    ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option("--limit", metavar="SIZE", help="Read about so much: 1TiB."),
+    ] = None,
     dry_run: DryRunOption = False,
     limit_rate: RateOption = None,
     concurrency: ConcurrencyOption = None,
@@ -46,10 +58,18 @@ def scrub(
 ) -> int:
     """Read every stored byte and compare it with its checksum.
 
-    Marks what is damaged or missing, gives adopted datasets their checksum. Changes and deletes no stored
-    byte. Ends with 5 if something is damaged, with 3 if something is missing.
+    What was verified longest ago comes first, so that a part of it each night comes round. Marks what is damaged
+    or missing, gives adopted datasets their checksum. Changes and deletes no stored byte. Ends with 5 if something
+    is damaged, with 3 if something is missing.
     """
-    return operate(call, "scrub", asked_for(pool, limit_rate, concurrency), dry_run=dry_run, detach=detach)
+    parameters = asked_for(pool, limit_rate, concurrency)
+    if older_than is not None:
+        parameters["older_than_s"] = words.duration_s(older_than, "--older-than")
+    if time is not None:
+        parameters["for_s"] = words.duration_s(time, "--for")
+    if limit is not None:
+        parameters["limit_bytes"] = words.size_bytes(limit, "--limit")
+    return operate(call, "scrub", parameters, dry_run=dry_run, detach=detach)
 
 
 @command(example="holdfast reconcile --dry-run\nholdfast reconcile --adopt --pool olddata")
@@ -184,7 +204,22 @@ def _plan_blocks(plan: dict[str, Any]) -> list[render.Block]:
         for blocker in plan["blockers"]
     ]
     not_done = (render.Column("DATASET", "right"), render.Column("NOT DONE, BECAUSE"))
-    return [head, render.Table(columns, rows), render.Table(not_done, blockers)]
+    return [head, render.Table(columns, rows), *_levels(plan), render.Table(not_done, blockers)]
+
+
+def _levels(plan: dict[str, Any]) -> list[render.Block]:
+    """How full each pool is before and after."""
+    rows = [
+        (render.clean(name), _level(before), _level(plan["after"][name]))
+        for name, before in plan.get("before", {}).items()
+    ]
+    columns = (render.Column("POOL", wide=True), render.Column("BEFORE", "right"), render.Column("AFTER", "right"))
+    return [render.Table(columns, rows)] if rows else []
+
+
+def _level(amount: dict[str, Any]) -> str:
+    percent = amount["percent_full"]
+    return render.size(amount["bytes"]) + ("" if percent is None else f" ({percent:.0f}% full)")
 
 
 def _swept_blocks(swept: dict[str, int]) -> list[render.Block]:
