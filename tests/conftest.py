@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(  # a failed assertion in a suite says what was c
     "tests.contract.catalog_kit",
     "tests.contract.catalog_machine",
     "tests.contract.catalog_suite",
+    "tests.contract.moves_suite",
     "tests.unit.hold_kit",
 )
 

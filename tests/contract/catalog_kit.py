@@ -180,7 +180,8 @@ def recount(url: str) -> None:
         is_written = owner_state == "new" or (dataset_id, pool) in under_way
         assert (state == "writing") == is_written, (dataset_id, pool, state, owner_state)
         is_over = state in ("retiring", "gone")
-        assert is_over or owner_state != "purged", (dataset_id, pool, state, owner_state)
+        is_over_or_copied = is_over or (dataset_id, pool) in under_way
+        assert is_over_or_copied or owner_state != "purged", (dataset_id, pool, state, owner_state)
         assert not is_over or owner_state == "purged" or dataset_id in standing, (dataset_id, pool, state, owner_state)
         if state in ("present", "suspect", "missing"):
             assert size == total, (dataset_id, pool, state)

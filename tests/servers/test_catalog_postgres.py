@@ -14,6 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.contract.catalog_kit import Placing, put, register, rows_of, tree_of
 from tests.contract.catalog_machine import CatalogMachine
 from tests.contract.catalog_suite import CatalogContract
+from tests.contract.moves_suite import MovesContract
 
 from holdfast.catalog import database
 from holdfast.catalog.catalog import Catalog
@@ -24,6 +25,12 @@ pytestmark = pytest.mark.needs("postgres")
 
 
 class TestPostgresCatalog(CatalogContract):
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url
+
+
+class TestMovesOnPostgres(MovesContract):
     @pytest.fixture
     def url(self, postgres_url: str) -> str:
         return postgres_url

@@ -28,6 +28,11 @@ class Replica:
     verified_us: int | None = None
     note: str | None = None
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether its bytes are those from before a replace: it is to be deleted, and never read or kept."""
+        return self.state == "retiring" and self.version is None
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

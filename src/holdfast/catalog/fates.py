@@ -7,6 +7,7 @@ all (`Conflict`). Of two threads that remove and replace the same dataset, one i
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 from sqlalchemy import and_, bindparam, func, select, update
 
@@ -129,16 +130,16 @@ class FateLedger:
             return self._transitions.again(cursor, dataset_id)
 
     def begin_purge(self, dataset_id: int, actor: str | None) -> Dataset:
-        """Give the bytes up: every replica is `retiring` from now on. Idempotent. The owner's usage falls."""
+        """Give the bytes up: every replica is `retiring` from now on, but one that is being made: whoever makes it
+        takes it back, or `reap` does. Idempotent. The owner's usage falls."""
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, dataset_id)
             if dataset.state == "purged":
                 return dataset
             self._transitions.refuse_busy(cursor, dataset, "purged", leased=True)
             self._transitions.to_state(cursor, dataset, "purged", "purged", actor=actor)
-            self._transitions.end_moves(cursor, dataset_id)
             for replica in dataset.replicas:
-                if replica.state != "gone":
+                if replica.state not in ("gone", "writing"):
                     self._transitions.replica_state(cursor, dataset_id, replica.object_store_id, "retiring")
             self._counters.add_to_owners(cursor, [(dataset.owner, DEFAULT_QUOTA, -dataset.total_bytes, -1)])
             return self._transitions.again(cursor, dataset_id)
@@ -152,25 +153,29 @@ class FateLedger:
                     self._transitions.replica_state(cursor, dataset_id, object_store_id, "gone")
                     self._counters.add_to_pool(cursor, object_store_id, datasets=-1, used=-replica.size_bytes)
 
-    def unretire(self, dataset_id: int, object_store_id: str) -> bool:
-        """Keep a replica that was to be deleted, because no other is whole by now; whether it is kept. A purged
-        dataset's go all the same, and so do those that another whole one stands in for."""
+    def last_look(self, dataset_id: int, object_store_id: str) -> Literal["delete", "keep", "over"]:
+        """Just before a retiring replica's blobs are deleted: `delete` them; `keep` them, it is `present` again,
+        because no other is whole by now; `over`: it is not retiring any more, and what lies there is somebody else's
+        business.
+
+        One that has bytes from before a replace, or belongs to a purged dataset, goes in any case."""
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, dataset_id)
-            if dataset.state == "purged" or any(one.state == "present" for one in dataset.replicas):
-                return False
-            for replica in dataset.replicas:
-                if replica.object_store_id == object_store_id and replica.state == "retiring":
-                    self._transitions.replica_state(cursor, dataset_id, object_store_id, "present")
-                    if dataset.state == "error":
-                        self._transitions.to_state(cursor, dataset, "ok", f"its replica in {object_store_id} is kept")
-                    self._events.add(
-                        cursor, self._clock.now_us(), "replica.kept",
-                        f"its replica in {object_store_id} is kept: there is no other whole one",
-                        dataset_id=dataset_id, object_store_id=object_store_id,
-                    )  # fmt: skip
-                    return True
-            return False
+            own = next((one for one in dataset.replicas if one.object_store_id == object_store_id), None)
+            if own is None or own.state != "retiring":
+                return "over"
+            is_whole_elsewhere = any(one.state == "present" for one in dataset.replicas)
+            if dataset.state == "purged" or own.is_outdated or is_whole_elsewhere:
+                return "delete"
+            self._transitions.replica_state(cursor, dataset_id, object_store_id, "present")
+            if dataset.state == "error":
+                self._transitions.to_state(cursor, dataset, "ok", f"its replica in {object_store_id} is kept")
+            self._events.add(
+                cursor, self._clock.now_us(), "replica.kept",
+                f"its replica in {object_store_id} is kept: there is no other whole one",
+                dataset_id=dataset_id, object_store_id=object_store_id,
+            )  # fmt: skip
+            return "keep"
 
     def retired(self, before_us: int, after: int | None, limit: int = 1000) -> list[tuple[int, str, int]]:
         """(dataset id, pool, bytes) of replicas that are retiring since before that time, by id."""

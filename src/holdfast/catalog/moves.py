@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
@@ -132,6 +132,9 @@ class MoveLedger:
         here = and_(_MOVING.c.dataset_id == bindparam("which"), _MOVING.c.object_store_id == bindparam("pool"))
         mine = and_(here, _MOVING.c.token == bindparam("proof"))
         self._touch = db.statement(update(_MOVING).where(mine).values(touched_us=bindparam("now")))
+        self._claim = db.statement(
+            update(_MOVING).where(mine).values(token=bindparam("new"), touched_us=bindparam("now"))
+        )
         self._end = db.statement(delete(_MOVING).where(mine).returning(_MOVING.c.size_bytes))
         replica = and_(_REPLICA.c.dataset_id == bindparam("which"), _REPLICA.c.object_store_id == bindparam("pool"))
         self._finish = db.statement(
@@ -331,6 +334,7 @@ class MoveLedger:
         proof = {"which": before.id, "pool": target, "proof": prepared.token}
         if (
             dataset.state not in MOVABLE
+            or self._transitions.is_busy(cursor, before.id)  # else what a replace puts there would be deleted with it
             or source is None
             or (source.state, source.version) != ("present", prepared.source.version)
             or dataset.checksum not in (None, one.checksum)
@@ -388,6 +392,30 @@ class MoveLedger:
                 for path, size, checksum in lines
             ],
         )  # fmt: skip
+
+    def claim(self, moving: Moving) -> Moving | None:
+        """Take a move over in order to take it back: from now on only the token that comes out is good. None if its
+        row is gone, or somebody else has claimed it."""
+        token = self._entropy.token(8)
+        with self._db.write() as cursor:
+            proof = {"which": moving.dataset_id, "pool": moving.object_store_id, "proof": moving.token}
+            if self._claim.run(cursor, {**proof, "new": token, "now": self._clock.now_us()}) != 1:
+                return None
+        return replace(moving, token=token)
+
+    def confirm(self, moving: Moving) -> None:
+        """Just before something is deleted: `Conflict` unless the token is still good."""
+        with self._db.write() as cursor:
+            proof = {"which": moving.dataset_id, "pool": moving.object_store_id, "proof": moving.token}
+            if self._touch.run(cursor, {**proof, "now": self._clock.now_us()}) != 1:
+                where = f"dataset {moving.dataset_id} to pool {moving.object_store_id}"
+                raise Conflict(f"the move of {where} was taken back by somebody else")
+
+    def give_up(self, moving: Moving) -> None:
+        """Its pool does not answer now: the next `reap` takes it back. Nothing if the token is not good any more."""
+        with self._db.write() as cursor:
+            proof = {"which": moving.dataset_id, "pool": moving.object_store_id, "proof": moving.token}
+            self._touch.run(cursor, {**proof, "now": 0})
 
     def abandon(self, dataset_id: int, object_store_id: str, token: str) -> bool:
         """Take the intent back; False if it was gone already. Its blobs must be gone before."""

@@ -43,9 +43,10 @@ class ReplaceLedger:
             .values(
                 size_bytes=bindparam("new_size"), total_bytes=bindparam("new_total"),
                 checksum=bindparam("new_checksum"), state=bindparam("new_state"), note=None,
-                updated_us=bindparam("now"),
+                object_store_id=bindparam("new_pool"), updated_us=bindparam("now"),
             )
         )  # fmt: skip
+        self._outdate = db.statement(update(_REPLICA).where(here).values(version=None))
         self._stage = db.statement(
             update(_REPLICA)
             .where(here)
@@ -83,7 +84,9 @@ class ReplaceLedger:
             if dataset.state not in ("ok", "error"):
                 raise Conflict(f"dataset {dataset_id} is {dataset.state}; only a finished one can be replaced")
             self._transitions.refuse_busy(cursor, dataset, "replaced", leased=True)
-            replica = next(one for one in dataset.replicas if one.object_store_id == object_store_id)
+            replica = next((one for one in dataset.replicas if one.object_store_id == object_store_id), None)
+            if replica is None or replica.state not in _STANDING:
+                raise Conflict(f"dataset {dataset_id} has moved away from pool {object_store_id}; replace it again")
             token = self._entropy.token(8)
             self._reserve.run(
                 cursor,
@@ -137,7 +140,7 @@ class ReplaceLedger:
                 cursor,
                 {
                     "which": prepared.dataset_id, "new_size": finished.size_bytes, "new_total": total,
-                    "new_checksum": finished.checksum, "now": now,
+                    "new_checksum": finished.checksum, "new_pool": prepared.object_store_id, "now": now,
                     "new_state": "ok" if dataset.state == "error" else dataset.state,
                 },
             )  # fmt: skip
@@ -149,8 +152,11 @@ class ReplaceLedger:
                 },
             )  # fmt: skip
             for other in dataset.replicas:  # they have the old bytes
-                if other.object_store_id != prepared.object_store_id and other.state in _STANDING:
+                if other.object_store_id == prepared.object_store_id or other.state in ("gone", "writing"):
+                    continue
+                if other.state in _STANDING:
                     self._transitions.replica_state(cursor, dataset.id, other.object_store_id, "retiring")
+                self._outdate.run(cursor, {"which": dataset.id, "pool": other.object_store_id})
             more = total - dataset.total_bytes
             reserved = 0 if row is None else -int(row[0])
             self._counters.add_to_pool(cursor, prepared.object_store_id, used=more, reserved=reserved)

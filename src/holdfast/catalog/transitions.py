@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import and_, bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, select, update
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Dataset, DatasetState, Prepared, ReplicaState
@@ -48,12 +48,6 @@ class Transitions:
             update(_REPLICA)
             .where(here)
             .values(state=bindparam("new_state"), note=bindparam("new_note"), changed_us=bindparam("now"))
-        )
-        moving = schema.moving
-        self._end_moves = db.statement(
-            delete(moving)
-            .where(moving.c.dataset_id == bindparam("which"))
-            .returning(moving.c.object_store_id, moving.c.size_bytes)
         )
         self._reserved = db.statement(
             select(_RESERVATION.c.kind, _RESERVATION.c.token).where(_RESERVATION.c.dataset_id == bindparam("which"))
@@ -106,16 +100,14 @@ class Transitions:
             cursor, {"which": dataset_id, "pool": pool, "new_state": state, "new_note": note, "now": now}
         )
 
-    def end_moves(self, cursor: Cursor, dataset_id: int) -> None:
-        """Whoever copies the dataset to another pool may not record it any more; what lies there already counts, and
-        is to be retired with the rest."""
-        for pool, size_bytes in sorted(self._end_moves.all(cursor, {"which": dataset_id})):
-            self._counters.add_to_pool(cursor, pool, datasets=1, used=int(size_bytes), reserved=-int(size_bytes))
-
     def is_reserved(self, cursor: Cursor, prepared: Prepared) -> bool:
         """Whether this write still has its room: it has not been taken for dead."""
         row = self._reserved.one(cursor, {"which": prepared.dataset_id})
         return row is not None and row[1] == prepared.token
+
+    def is_busy(self, cursor: Cursor, dataset_id: int) -> bool:
+        """Whether somebody writes it now."""
+        return self._reserved.one(cursor, {"which": dataset_id}) is not None
 
     def refuse_busy(self, cursor: Cursor, dataset: Dataset, verb: str, *, leased: bool) -> None:
         """`Conflict` if somebody writes it now, or, where `leased` counts, if a job needs it."""

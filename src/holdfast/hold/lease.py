@@ -183,7 +183,7 @@ class Lookout:
         failure: HoldfastError | None = None
         for row in rows if len(rows) == 1 else sorted(rows, key=_preference):
             name, state = row[1], row[2]
-            if state not in READ_ORDER:
+            if state not in READ_ORDER or (state == "retiring" and row[5] is None):  # old bytes, after a replace
                 continue
             try:
                 return self._act_on(dataset_id, row, options, extra_file, act)

@@ -82,6 +82,9 @@ class _Copied:
     stats: tuple[BlobStat, ...]  # the extra files', then the primary blob's
 
 
+Written = Mapping[tuple[str, Key], str]
+
+
 class Moving:
     """Makes replicas. Safe from many threads and processes."""
 
@@ -113,19 +116,27 @@ class Moving:
                 return
             left = again
 
-    def take_back(self, moving: moves.Moving, written: Mapping[Key, str] | None = None) -> bool:
+    def take_back(self, moving: moves.Moving, written: Written | None = None) -> bool:
         """A move that came to nothing: its blobs are deleted, its room is free again. What has other bytes than were to
         be copied, and another version than was `written`, is somebody else's, and stays. Whether there was anything to
-        take back; raises the pool's errors, and then all is as before."""
-        dataset = self._catalog.datasets.find(moving.dataset_id)
-        if dataset is not None and dataset.state != "purged":
-            self._clear(dataset, moving, written or {})
-        return self._catalog.moves.abandon(moving.dataset_id, moving.object_store_id, moving.token)
+        take back: of several who try, one does. Raises the pool's errors, and then the next `reap` does it."""
+        claimed = self._catalog.moves.claim(moving)
+        if claimed is None:
+            return False
+        try:
+            dataset = self._catalog.datasets.find(claimed.dataset_id)
+            if dataset is not None:
+                self._clear(dataset, claimed, written or {})
+        except (StoreError, Conflict):
+            self._catalog.moves.give_up(claimed)
+            raise
+        return self._catalog.moves.abandon(claimed.dataset_id, claimed.object_store_id, claimed.token)
 
-    def _clear(self, dataset: Dataset, moving: moves.Moving, written: Mapping[Key, str]) -> None:
-        """Delete what was copied."""
+    def _clear(self, dataset: Dataset, moving: moves.Moving, written: Written) -> None:
+        """Delete what was copied. The token is looked at just before each name goes."""
         store = self._pools.writable(moving.object_store_id).store()
-        source = next((one for one in dataset.replicas if one.state in ("present", "retiring")), None)
+        whole = (one for one in dataset.replicas if one.state in ("present", "retiring") and not one.is_outdated)
+        source = next(whole, None)
         target_prefix = layout.extra_files_prefix_of(moving.key)
         wanted = [
             (layout.extra_file_key(target_prefix, one.path), one.path, one.checksum)
@@ -134,11 +145,13 @@ class Moving:
         for key, path, checksum in [*wanted, (moving.key, None, moving.checksum)]:
             try:
                 with store.open(key, FRESH) as reader:
-                    is_ours = reader.stat.version == written.get(key)
+                    is_ours = reader.stat.version == written.get((moving.object_store_id, key))
                     actual = None if is_ours else digest_of(reader)
             except NotFound:
                 continue
-            if is_ours or actual == (checksum or self._digest_at(source, path)):
+            expected = checksum or (None if is_ours else self._digest_at(source, path))
+            if is_ours or actual == expected or (expected is None and dataset.state == "purged"):
+                self._catalog.moves.confirm(moving)
                 store.delete(key)
 
     def _digest_at(self, source: Replica | None, extra_file: str | None) -> str | None:
@@ -159,32 +172,32 @@ class Moving:
     def _batch(
         self, run: _Run, wanted: Sequence[MoveWanted], operation_id: int | None, actor: str | None
     ) -> Iterator[tuple[MoveWanted, Moved]]:
-        begun: dict[int, tuple[MoveWanted, MovePrepared]] = {}
+        begun: dict[str, tuple[MoveWanted, MovePrepared]] = {}  # by token: a dataset may go to several pools at once
         for one, answer in zip(wanted, self._begin(wanted), strict=True):
             if isinstance(answer, MoveRefused):
                 yield one, Moved(one.dataset_id, why=answer.why, code=answer.code)
             else:
-                begun[one.dataset_id] = (one, answer)
-        open_ = {dataset_id: prepared for dataset_id, (_, prepared) in begun.items()}
+                begun[answer.token] = (one, answer)
+        open_ = {token: prepared for token, (_, prepared) in begun.items()}
         try:
             finished: list[MoveFinished] = []
             for prepared, outcome in self._copy(run, list(open_.values())):
                 if isinstance(outcome, MoveFinished):
                     finished.append(outcome)
                 else:
-                    del open_[prepared.dataset.id]
-                    self._undo(run, prepared, outcome)
-                    yield begun[prepared.dataset.id][0], _failed(prepared, outcome)
+                    del open_[prepared.token]
+                    self._undo(run, prepared)
+                    yield begun[prepared.token][0], _failed(prepared, outcome)
             outcomes = self._catalog.moves.commit(finished, operation_id=operation_id, actor=actor) if finished else []
             for own, recorded in zip(finished, outcomes, strict=True):
-                del open_[own.prepared.dataset.id]
+                del open_[own.prepared.token]
                 if recorded == "changed":
-                    self._undo(run, own.prepared, None)
-                yield begun[own.prepared.dataset.id][0], _ended(own, recorded)
+                    self._undo(run, own.prepared)
+                yield begun[own.prepared.token][0], _ended(own, recorded)
         finally:
             for prepared in open_.values():
                 with suppress(HoldfastError):
-                    self._undo(run, prepared, None)
+                    self._undo(run, prepared)
 
     def _begin(self, wanted: Sequence[MoveWanted]) -> list[MovePrepared | MoveRefused]:
         away = {one.source: f"it is in pool {one.source} now" for one in wanted if one.source and one.target is None}
@@ -208,14 +221,8 @@ class Moving:
             proved = [one for one in copied if one.prepared.object_store_id not in unsynced]
             yield from in_order(run.proved, proved, run.at_once(chunk))
 
-    def _undo(self, run: _Run, prepared: MovePrepared, error: HoldfastError | None) -> None:
-        """Take back what was written, if it is still ours to take back."""
-        if isinstance(error, Conflict):
-            return  # its row is gone: what lies there is somebody else's business
-        try:
-            self._catalog.moves.touch(prepared)
-        except Conflict:
-            return
+    def _undo(self, run: _Run, prepared: MovePrepared) -> None:
+        """Take back what was written, if it is still ours to take back: else it is somebody else's business."""
         with suppress(StoreError, Conflict):  # `reap` does it when the pool is back
             self.take_back(prepared.row, run.written)
 
@@ -225,7 +232,7 @@ class _Run:
 
     def __init__(self, catalog: Catalog, pools: PoolSet, on_bytes: OnBytes | None, at_once: int | None) -> None:
         self._catalog, self._pools, self._on_bytes, self._at_once = catalog, pools, on_bytes, at_once
-        self.written: dict[Key, str] = {}  # what lies under these names since is ours, in that version
+        self.written: dict[tuple[str, Key], str] = {}  # by pool and name: since then ours, in that version
 
     def at_once(self, prepared: Sequence[MovePrepared]) -> int:
         """How many datasets are copied side by side: what was asked for, or as many as pays."""
@@ -321,7 +328,7 @@ class _Run:
             if error.store != prepared.object_store_id or checksum is None:
                 raise
             raise _damaged(prepared, error) from error
-        self.written[target] = stat.version
+        self.written[prepared.object_store_id, target] = stat.version
         return stat
 
     def _body(

@@ -26,6 +26,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.hold.abreast import in_order
+from holdfast.hold.facts import Pool
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import Key
 from holdfast.placement.policy import Request, no_rounds, size_words
@@ -38,6 +39,8 @@ STEP_BYTES = 1024 * 1024  # room reserved at a time when nobody knows the size
 STEP_BYTES_MAX = 4 * 1024 * 1024 * 1024
 TOUCH_S = 60.0  # how often a long write shows that it lives
 COLLISIONS_MAX = 8
+MOVES_MAX = 8  # how often a dataset may move away under a replace that begins
+_STANDING = ("present", "suspect", "missing")
 REMOTE_AT_ONCE = 16  # blobs side by side where each is a round trip
 
 
@@ -242,18 +245,9 @@ class Transfer:
         on_progress: Callable[[int], None] | None = None,
     ) -> Dataset:  # fmt: skip
         """New bytes for an old dataset, in the pool where it is. Readers see the old or the new, whole."""
-        replica = next((one for one in dataset.replicas if one.state in ("present", "suspect", "missing")), None)
-        if replica is None:
-            raise Conflict(f"dataset {dataset.id} is {dataset.state} and has no bytes to replace")
-        pool = self._pools.get(replica.object_store_id)
-        if pool is None:
-            raise Unavailable(
-                f"dataset {dataset.id} is in pool {replica.object_store_id}, which is no longer in the configuration",
-                store=replica.object_store_id, operation="replace",
-            )  # fmt: skip
         size = body.size_bytes if body.size_bytes is not None else STEP_BYTES
+        pool, prepared = self._begin_replace(dataset, size)
         request = Request(size_bytes=size, pool=pool.object_store_id)
-        prepared = self._catalog.replaces.begin(dataset.id, size, pool.object_store_id)
         incoming = Incoming(body, NewDataset(dataset.name, size, dataset.owner), request, on_progress=on_progress)
         watch = _Watch(self._catalog, self._pools, prepared, incoming)
         try:
@@ -272,6 +266,31 @@ class Transfer:
         assert stat.checksum is not None, "a put answers with the checksum of what was written"
         finished = Finished(prepared, stat.size_bytes, stat.checksum, stat.version)
         return self._catalog.replaces.commit(finished, actor)
+
+    def _begin_replace(self, dataset: Dataset, size: int) -> tuple[Pool, Prepared]:
+        """Where its bytes are, also if they move away just now."""
+        for attempt in range(1, MOVES_MAX + 1):
+            replica = next((one for one in dataset.replicas if one.state in _STANDING), None)
+            if replica is None:
+                raise Conflict(f"dataset {dataset.id} is {dataset.state} and has no bytes to replace")
+            name = replica.object_store_id
+            pool = self._pools.get(name)
+            if pool is None:
+                raise Unavailable(
+                    f"dataset {dataset.id} is in pool {name}, which is no longer in the configuration",
+                    store=name, operation="replace",
+                )  # fmt: skip
+            try:
+                return pool, self._catalog.replaces.begin(dataset.id, size, name)
+            except Conflict:
+                now = self._catalog.datasets.find(dataset.id)
+                is_there = now is not None and any(
+                    one.object_store_id == name and one.state in _STANDING for one in now.replicas
+                )
+                if now is None or is_there or attempt == MOVES_MAX:
+                    raise
+                dataset = now
+        raise AssertionError("the last attempt returns or raises")
 
     def _refuse_full(self, prepared: Prepared, request: Request) -> None:
         """The room is reserved already, so the pool must not be over its limit with it."""

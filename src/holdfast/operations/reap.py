@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from holdfast.catalog.base import Prepared
+from holdfast import layout
+from holdfast.catalog.base import Dataset, Prepared, Replica, ReplicaState
 from holdfast.catalog.moves import Moving
-from holdfast.errors import Conflict, HoldfastError, StoreError
+from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
 from holdfast.operations.pace import at_once, side_by_side
@@ -221,10 +222,13 @@ def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
             if holders:
                 kept[name] = f"in use by {', '.join(holders)}"
                 continue
-            if hold.catalog.fates.unretire(dataset_id, name):
-                kept[name] = "no other replica of it is whole"
-                continue
             try:
+                _look_at_the_others(hold, dataset, replica)
+                last = hold.catalog.fates.last_look(dataset_id, name)
+                if last == "keep":
+                    kept[name] = "no other replica of it is whole"
+                if last != "delete":
+                    continue
                 hold.transfer.delete_blobs(name, replica.key)
             except HoldfastError as error:
                 kept[name] = str(error)
@@ -240,6 +244,31 @@ def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
         side_by_side(ids, work, progress, concurrency)
 
     return Batch("retired", apply)
+
+
+def _look_at_the_others(hold: Hold, dataset: Dataset, retiring: Replica) -> None:
+    """What stands in for a replica that is to be deleted is there, blob by blob, as its pool says now: a frozen process
+    that woke up may have taken it away since it was proved. If it is not, it is marked; raises what a pool that cannot
+    be asked says."""
+    if dataset.state == "purged" or retiring.is_outdated:
+        return
+    extras = hold.catalog.datasets.extra_files(dataset.id)
+    for other in dataset.replicas:
+        if other.state != "present":
+            continue
+        prefix = layout.extra_files_prefix_of(other.key)
+        wanted = [(layout.extra_file_key(prefix, one.path), one.size_bytes) for one in extras]
+        store = hold.poolset.online(other.object_store_id).store()
+        for key, size_bytes in [*wanted, (other.key, dataset.size_bytes)]:
+            try:
+                found_bytes = store.stat(key).size_bytes
+            except NotFound:
+                found_bytes = -1
+            if found_bytes != size_bytes:
+                state: ReplicaState = "missing" if found_bytes < 0 else "suspect"
+                why = f"{key} in pool {other.object_store_id} is {'gone' if found_bytes < 0 else 'of another size'}"
+                hold.catalog.fates.doubt(dataset.id, other.object_store_id, state, why)
+                break
 
 
 def _leftovers(hold: Hold, name: str) -> Batch:
