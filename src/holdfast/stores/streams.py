@@ -3,6 +3,9 @@
 `Seekable`: a blob that is fetched piece by piece. `FileRange`: an open file of which only a range is read. Of both,
 positions are those of the blob and reading ends where the range ends; each is for one thread at a time. `digest_of`
 reads an open blob to its end.
+
+A stream that has its next bytes in memory already may have a method `piece(size_bytes)`: at most so many of them, at
+least one unless it is at its end, as they lie there, without a copy. A layer's stream passes it on; `piece_of` asks.
 """
 
 from __future__ import annotations
@@ -73,6 +76,12 @@ class Seekable(io.RawIOBase, ABC):
     def _still_open(self) -> None:
         if self.closed:
             raise ValueError("this reader is closed")
+
+
+def piece_of(reader: Reader, size_bytes: int) -> bytes | memoryview:
+    """The next bytes of an open blob, as many as there are in one piece, at most `size_bytes`; none at its end."""
+    piece: Callable[[int], bytes | memoryview] | None = getattr(reader.stream, "piece", None)
+    return reader.read(min(size_bytes, BLOCK_BYTES)) if piece is None else piece(size_bytes)
 
 
 class FileRange(io.FileIO):

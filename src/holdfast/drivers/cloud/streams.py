@@ -43,13 +43,22 @@ class Parts(Seekable):
         self._part = Part(0, b"")
         super().close()
 
-    def _some(self, target: memoryview) -> int:
+    def piece(self, size_bytes: int) -> memoryview:
+        """The next bytes as they came; see `stores.streams`."""
+        self._still_open()
+        size_bytes = min(size_bytes, self._stop - self._at)
+        if size_bytes <= 0:
+            return memoryview(b"")
         if not self._part.start <= self._at < self._part.stop:
             self._turn_to(self._at)
         offset = self._at - self._part.start
-        view = self._view[offset : offset + len(target)]
-        target[: len(view)] = view
+        view = self._view[offset : offset + size_bytes]
         self._at += len(view)
+        return view
+
+    def _some(self, target: memoryview) -> int:
+        view = self.piece(len(target))
+        target[: len(view)] = view
         return len(view)
 
     def _turn_to(self, position: int) -> None:

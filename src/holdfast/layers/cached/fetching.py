@@ -23,9 +23,9 @@ from holdfast.layers.cached.locks import alone_in
 from holdfast.layers.cached.trouble import CacheTrouble, Gone, Replaced, on_disk
 from holdfast.seams import Files
 from holdfast.stores.base import Driver
+from holdfast.stores.streams import piece_of
 
 PART_BLOCKS = 4  # one request when reading ahead
-POUR_BYTES = 256 * 1024  # stays in the processor's cache between the pool and the file
 
 
 class Held:
@@ -186,19 +186,19 @@ def give_back(spot: Spot, ticket: Ticket) -> None:
 
 
 def pour(pool: str, reader: Reader, files: Files, fd: int, *, at: int, size_bytes: int) -> None:
-    """Write `size_bytes` that a reader gives to the file at this place; `Unavailable` if it gives fewer."""
-    block = memoryview(bytearray(min(POUR_BYTES, max(size_bytes, 1))))
+    """Write `size_bytes` that a reader gives to the file at this place, out of the memory into which they came;
+    `Unavailable` if it gives fewer."""
     os.lseek(fd, at, os.SEEK_SET)
     left = size_bytes
     while left > 0:
-        count = reader.readinto(block[: min(left, len(block))])
-        if count == 0:
+        piece = memoryview(piece_of(reader, left))
+        if not piece:
             raise cut_off(pool, reader.stat.key, size_bytes, size_bytes - left)
         done = 0
-        while done < count:
+        while done < len(piece):
             with on_disk():
-                done += files.write(fd, block[done:count])
-        left -= count
+                done += files.write(fd, piece[done:])
+        left -= len(piece)
 
 
 def cut_off(pool: str, key: str, expected_bytes: int, came_bytes: int) -> Unavailable:

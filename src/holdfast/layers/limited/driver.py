@@ -27,6 +27,7 @@ from holdfast.keys import Key
 from holdfast.layers.limited.limits import Limits
 from holdfast.seams import Clock, SystemClock
 from holdfast.stores.base import Capabilities, Driver, Leftover
+from holdfast.stores.streams import piece_of
 
 NAMES_PER_REQUEST = 1000  # a page of S3's listing
 PERMIT_WAIT_S = 60.0
@@ -212,6 +213,11 @@ class _Paced(io.RawIOBase):
         count = self._reader.readinto(buffer)
         self._limits.pay(count)
         return count
+
+    def piece(self, size_bytes: int) -> bytes | memoryview:
+        content = piece_of(self._reader, size_bytes)
+        self._limits.pay(len(content))
+        return content
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         return self._reader.seek(offset, whence)

@@ -13,6 +13,7 @@ from holdfast.blobs import BLOCK_BYTES, ByteRange, GetOptions, Reader
 from holdfast.errors import PreconditionFailed, StoreError, Unavailable
 from holdfast.layers.retried.tries import Tries
 from holdfast.stores.base import Driver
+from holdfast.stores.streams import piece_of
 
 _Result = TypeVar("_Result")
 
@@ -52,6 +53,10 @@ class Resumed(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         view = memoryview(buffer)[: max(0, self._left())]
         return self._next(lambda reader: reader.readinto(view), int) if len(view) else 0
+
+    def piece(self, size_bytes: int) -> bytes | memoryview:
+        wanted = min(size_bytes, self._left())
+        return self._next(lambda reader: piece_of(reader, wanted), len) if wanted > 0 else b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._require_open()

@@ -9,6 +9,7 @@ from typing import Any
 from holdfast.blobs import Reader
 from holdfast.errors import HoldfastError
 from holdfast.layers.tripped.breaker import Breaker
+from holdfast.stores.streams import piece_of
 
 
 class Watched(io.RawIOBase):
@@ -37,6 +38,13 @@ class Watched(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         try:
             return self._reader.readinto(buffer)
+        except HoldfastError as error:
+            self._breaker.failed(error)
+            raise
+
+    def piece(self, size_bytes: int) -> bytes | memoryview:
+        try:
+            return piece_of(self._reader, size_bytes)
         except HoldfastError as error:
             self._breaker.failed(error)
             raise
