@@ -115,6 +115,27 @@ def test_check_says_which_pool_cannot_be_used(lab: Lab):
     assert lab.call("check", "--json").json["ok"] is False
 
 
+def test_a_pool_that_holds_nothing_and_got_another_folder_is_told_the_way_out(lab: Lab):
+    assert lab.call("check").code == 0
+    document = lab.home / "holdfast.yml"
+    document.write_text(document.read_text().replace("files_dir: data,", "files_dir: elsewhere,"))
+    (lab.home / "elsewhere").mkdir()
+    answer = lab.call("check")
+    assert answer.code == 6
+    assert "If you gave this pool, which holds no dataset, another folder: move .holdfast-pool there" in answer.out
+    (lab.home / "data" / ".holdfast-pool").rename(lab.home / "elsewhere" / ".holdfast-pool")
+    assert lab.call("check").code == 0
+
+
+def test_a_pool_that_holds_datasets_is_not_told_to_move_its_mark(lab: Lab):
+    assert lab.call("put", lab.file("a.txt", "a")).code == 0
+    (lab.home / "data2").rename(lab.home / "away")
+    (lab.home / "data2").mkdir()
+    answer = lab.call("check")
+    assert (answer.code, "move .holdfast-pool" in answer.out) == (6, False)
+    assert "is it mounted?" in answer.out
+
+
 def test_check_finds_one_folder_under_two_names(lab: Lab):
     (lab.home / "data2").mkdir(exist_ok=True)
     (lab.home / "data").symlink_to("data2")

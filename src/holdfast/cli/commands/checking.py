@@ -34,7 +34,10 @@ def check(call: Invocation) -> int:
         odd = [warning for warning in hold.warnings if warning.where not in said]
         notes: tuple[Problem, ...] = (*hold.config.notes, *odd)
         source, state_dir = hold.config.source, str(hold.state_dir)
-        health = {info.object_store_id: info.health for info in hold.pools()}
+        known = hold.pools()
+        health = {info.object_store_id: info.health for info in known}
+        empty = {info.object_store_id for info in known if not info.datasets}
+    checks = [_with_a_way_out(found) if found.object_store_id in empty else found for found in checks]
     failed = [found for found in checks if not found.ok]
     call.answer(
         {
@@ -55,6 +58,17 @@ def check(call: Invocation) -> int:
 
 def _unless_twin(found: PoolCheck, wrong: str | None) -> PoolCheck:
     return found if wrong is None else dataclasses.replace(found, severity="error", detail=wrong, rename_from=None)
+
+
+def _with_a_way_out(found: PoolCheck) -> PoolCheck:
+    """Of a pool that holds nothing yet, and has got another folder, the mark is not missed: it stayed behind."""
+    if found.ok or not found.detail.endswith("; is it mounted?"):
+        return found
+    way = (
+        "If you gave this pool, which holds no dataset, another folder: move .holdfast-pool there from the old one, "
+        "or give the pool another id"
+    )
+    return dataclasses.replace(found, detail=f"{found.detail} {way}")
 
 
 _COLUMNS = (render.Column("POOL"), render.Column(""), render.Column("FOUND"))
