@@ -36,6 +36,25 @@ def test_inputs_become_outputs(lab: Lab):
     json.dumps(shape)
 
 
+def test_a_command_that_writes_to_its_input_is_told(lab: Lab):
+    dataset = lab.put(b"a\n")
+    job = lab.run("echo more >> {input1}", dataset)
+    assert (job.state, job.exit_code) == ("ok", 0)
+    assert job.note == f"the command wrote to input1 (dataset {dataset}), which is damaged now"
+    assert lab.hold.find(dataset).state == "error"
+    assert lab.files("new")["000/dataset_1.dat"] == b"a\nmore\n", "what is there is left for somebody to look at"
+
+
+def test_an_input_that_is_replaced_or_touched_while_the_job_runs_is_no_damage(lab: Lab):
+    dataset = lab.put(b"a\n")
+    path = lab.home / "new" / "000" / f"dataset_{dataset}.dat"
+    job = lab.run(f"cp {{input1}} copy; cp copy other; mv other {path}; cat {{input1}}", dataset)
+    assert (job.state, job.note) == ("ok", None), "another file under the name: somebody replaced the dataset"
+    job = lab.run("touch {input1}", dataset)
+    assert job.note == f"the command wrote to input1 (dataset {dataset}), which has its old content"
+    assert lab.hold.find(dataset).state == "ok"
+
+
 def test_it_works_in_the_job_work_folder_of_its_pool(lab: Lab):
     job = lab.run("pwd; echo $HOME; echo $TMPDIR; echo $HOLDFAST_JOB_ID; echo {output:o}; touch o", outputs=["o"],
                   pool="olddata")  # fmt: skip

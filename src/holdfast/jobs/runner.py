@@ -19,7 +19,7 @@ from holdfast.catalog.jobs import Job, JobLedger, JobState, Output
 from holdfast.catalog.runs import RunLedger
 from holdfast.errors import CatalogError, HoldfastError
 from holdfast.hold.hold import Hold
-from holdfast.jobs import command, outputs, reasons, supervise
+from holdfast.jobs import command, inputs, outputs, reasons, supervise
 from holdfast.jobs.ahead import Ahead
 from holdfast.jobs.choosing import Chooser
 from holdfast.jobs.folders import (
@@ -73,6 +73,7 @@ class Runner:
         self._hold, self._jobs, self._runs, self._ahead, self._options = hold, jobs, runs, ahead, options
         self._chooser = Chooser(hold)
         self._clock = hold.clock
+        self._inputs: dict[int, tuple[inputs.Input, ...]] = {}  # of jobs that were begun here, until they end
 
     def run(self, job: Job, stop: threading.Event | None = None, watch: Watch | None = None) -> Job:
         """Bring a job that this process holds to its end; the job as it is then.
@@ -88,6 +89,7 @@ class Runner:
         try:
             return self._run(job, stop or threading.Event(), watch)
         finally:
+            self._inputs.pop(job.id, None)
             with _LOCK:
                 _RUN_HERE.discard(own)
 
@@ -151,7 +153,8 @@ class Runner:
     def _prepare(self, job: Job, supervisor: Supervisor, leases: ExitStack) -> Job:
         """Choose the pool, make the folders, lease the inputs, write down what is to be run."""
         self._ahead.pin(job)  # beyond this process: the job goes on when it ends
-        inputs = [str(leases.enter_context(self._hold.lease(dataset_id))) for dataset_id in job.inputs]
+        leased = [str(leases.enter_context(self._hold.lease(dataset_id))) for dataset_id in job.inputs]
+        self._inputs[job.id] = inputs.look(job.inputs, leased)
         if job.folder is None:
             with self._chooser.lock:
                 preferred = self._runs.preferred_pool(job.owner) if job.wanted_pool is None else None
@@ -164,7 +167,7 @@ class Runner:
         working = work / WORKING
         paths = {output.name: os.fspath(working / output.name) for output in job.outputs}
         supervisor.write_spec(
-            command=command.fill(job.command, inputs, paths),
+            command=command.fill(job.command, leased, paths),
             working=working,
             environment=_environment(job, work),
             umask=UMASK,
@@ -212,7 +215,7 @@ class Runner:
         """From how the command ended to how the job ended."""
         if ended.lost_because is not None:
             return self._lost(job, ended.lost_because)
-        notes = list(ended.notes)
+        notes = [*inputs.written_to(self._hold, self._inputs.get(job.id, ())), *ended.notes]
         if ended.was_cancelled:
             return self._finish(job, "cancelled", ended.exit_code, "; ".join(["cancelled", *notes]))
         if ended.error is not None or ended.exit_code is None:

@@ -81,7 +81,9 @@ class _Printer:
 
 
 def _ending(hold: Hold, job: Job) -> list[str]:
-    lines = [] if job.state == "ok" else [f"job {job.id} {job.state}: {render.clean(job.note or 'no reason given')}"]
+    lines = []
+    if job.state != "ok" or job.note:
+        lines.append(f"job {job.id} {job.state}: {render.clean(job.note or 'no reason given')}")
     if job.folder is not None and job.state in ("failed", "lost"):
         lines.append(f"its folder is kept for a while: {render.clean(job.folder)}")
     for output in job.outputs:
