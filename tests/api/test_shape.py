@@ -45,6 +45,32 @@ def test_answers_are_what_the_document_says(served: Served, alice: httpx.Client,
     assert set(dry.json()) == {"kind", "objects", "bytes", "from", "to", "blockers", "seconds_estimate"}
 
 
+def test_datasets_are_listed_by_their_labels(served: Served, alice: httpx.Client, admin: httpx.Client):
+    ids = [
+        served.hold.put(b"x", name=f"n{at}", owner=ALICE, labels={"project": "apollo 11", "run": str(at % 2)}).id
+        for at in range(7)
+    ]
+    served.hold.put(b"x", name="others", owner=ADMIN, labels={"project": "apollo 11"})
+    asked = {"label": ["project=apollo 11", "run=1"], "limit": 2}
+    answer = alice.get("/api/datasets", params=asked)
+    seen = [one["id"] for one in answer.json()]
+    while "next" in answer.links:
+        answer = alice.get(answer.links["next"]["url"])
+        seen += [one["id"] for one in answer.json()]
+    assert seen == ids[1::2][::-1]
+    assert len(alice.get("/api/datasets", params={"label": "project=apollo 11"}).json()) == 7, "one's own alone"
+    assert len(admin.get("/api/datasets", params={"label": "project=apollo 11"}).json()) == 8
+    assert alice.get("/api/datasets", params={"label": "project=apollo"}).json() == []
+    for wrong in ("project", "=apollo", ""):
+        refused = alice.get("/api/datasets", params={"label": wrong})
+        assert refused.status_code == 422
+        assert "k=v" in PROBLEM.validate_python(refused.json()).detail
+    assert alice.get("/api/datasets", params={"label": [f"k{at}=v" for at in range(9)]}).status_code == 422
+    changed = alice.patch(f"/api/datasets/{ids[0]}", json={"labels": {"project": "gemini"}})
+    assert changed.json()["labels"] == {"project": "gemini"}
+    assert [one["id"] for one in alice.get("/api/datasets", params={"label": "project=gemini"}).json()] == [ids[0]]
+
+
 def test_lists_page_to_their_end_and_hold_everything_once(served: Served, alice: httpx.Client):
     ids = [served.hold.put(b"x", name=f"n{at}", owner=ALICE).id for at in range(23)]
     seen, path, pages = [], "/api/datasets?limit=5&name=n", 0

@@ -120,6 +120,21 @@ def test_ls_filters(lab: Lab):
     assert [shape["name"] for shape in lab.json("ls", "--state", "deleted")] == ["mine.txt"]
 
 
+def test_ls_by_label(lab: Lab):
+    labels = ("--label", "project=apollo", "--label")
+    apollo = [lab.put(f"a{at}", "x", *labels, f"run={at}")["id"] for at in range(2)]
+    lab.put("plain", "x")
+    assert [one["id"] for one in lab.json("ls", "--label", "project=apollo")] == apollo[::-1]
+    assert [one["id"] for one in lab.json("ls", *labels, "run=0")] == apollo[:1]
+    assert lab.json("ls", "--label", "project=gemini") == []
+    table = lab.call("ls").out
+    assert "LABELS" in table
+    assert "project=apollo, run=1" in table
+    refused = lab.call("ls", "--label", "project")
+    assert refused.code == 2
+    assert "--label run=7" in refused.err
+
+
 def test_ls_of_nothing_says_what_to_do(lab: Lab):
     lab.begin()
     assert "holdfast put" in lab.call("ls").out

@@ -24,7 +24,7 @@ STDOUT = "-"
 LIMIT_MAX = 100_000
 
 
-@command(example="holdfast ls --pool newdata --limit 20\nholdfast ls --state deleted")
+@command(example="holdfast ls --pool newdata --limit 20\nholdfast ls --label project=apollo")
 def ls(
     call: Invocation,
     *,
@@ -35,6 +35,10 @@ def ls(
         typer.Option("--state", metavar="STATE", help="Only new, ok, error, deleted or purged ones."),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="Only with this in the name.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="K=V", help="Only with this label; given several times, with all of them."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=LIMIT_MAX, help="At most so many.")] = 50,
     after: Annotated[
         int | None, typer.Option("--after", metavar="ID", min=1, max=words.ID_MAX, help="Go on behind this one.")
@@ -50,16 +54,23 @@ def ls(
     with call.hold() as hold:
         if pool is not None:
             hold.pool(pool)
-        wanted = Filter(pool=pool, owner=words.owner(user), state=wanted_state, name_has=name, limit=limit, after=after)
+        wanted = Filter(
+            pool=pool, owner=words.owner(user), state=wanted_state, name_has=name,
+            labels=tuple(words.labels(label or []).items()), limit=limit, after=after,
+        )  # fmt: skip
         found = hold.datasets(wanted)
         now_us = hold.clock.now_us()
         away = hold.unavailable()
         shapes = [hold.to_json(dataset, away) for dataset in found]
         rows = [_row(dataset, now_us, shape) for dataset, shape in zip(found, shapes, strict=True)]
         empty = "No datasets here yet. Store one: holdfast put FILE"
-        if any((pool, user, wanted_state, name, after)):
+        if any((pool, user, wanted_state, name, label, after)):
             empty = "No dataset is like that."
-        call.answer(shapes, render.Table(_COLUMNS, rows, empty))
+        if any(dataset.labels for dataset in found):
+            rows = [(*row, _label_words(dataset)) for dataset, row in zip(found, rows, strict=True)]
+            call.answer(shapes, render.Table((*_COLUMNS, render.Column("LABELS")), rows, empty))
+        else:
+            call.answer(shapes, render.Table(_COLUMNS, rows, empty))
     if len(found) == limit and not call.as_json:
         call.remark(f"There may be more: --after {found[-1].id}")
 
@@ -85,6 +96,10 @@ def _row(dataset: Dataset, now_us: int, shape: dict[str, Any]) -> tuple[str, ...
         render.clean(dataset.owner or ""),
         render.ago(dataset.created_us, now_us),
     )
+
+
+def _label_words(dataset: Dataset) -> str:
+    return render.clean(", ".join(f"{key}={value}" for key, value in sorted(dataset.labels.items())))
 
 
 @command(example="holdfast show 24")

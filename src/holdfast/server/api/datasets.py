@@ -51,6 +51,7 @@ class Search:
     state: DatasetState | None = None
     name: Annotated[str | None, Query(max_length=255, description="part of the name")] = None
     owner: Annotated[str | None, Query(max_length=254, description="for administrators")] = None
+    label: Annotated[list[str] | None, Query(description="k=v; may be given several times, all must match")] = None
 
 
 @router.get("", responses={200: {"model": list[shapes.Dataset]}})
@@ -63,7 +64,7 @@ def list_datasets(
     found = hold.datasets(
         Filter(
             pool=search.pool, owner=owner_filter(account, search.owner), state=search.state,
-            name_has=search.name, limit=limit, after=after,
+            name_has=search.name, labels=_labels(search.label or []), limit=limit, after=after,
         )
     )  # fmt: skip
     unavailable = hold.unavailable()
@@ -255,6 +256,17 @@ async def replace(request: Request, dataset: str) -> Response:
         return hold.replace(found.id, stream.body(), actor=account.email)
 
     return JSONResponse(hold.to_json(await take_in(request, work)))
+
+
+def _labels(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """Labels to search for; 422 for what is none."""
+    pairs: list[tuple[str, str]] = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise HttpProblem(422, f"a label is written k=v, for example ?label=project=apollo; {text[:60]!r} is none")
+        pairs.append((key, value))
+    return tuple(pairs)
 
 
 def etag_of(dataset: Dataset) -> str:

@@ -20,7 +20,9 @@ from holdfast.server.context import hold_of, require_user
 from holdfast.server.pages import words
 from holdfast.server.pages.caches import near_of
 from holdfast.server.pages.forms import Sent
+from holdfast.server.pages.labelling import LabelRow, label_rows_of, relabelled, rows_for
 from holdfast.server.pages.rendering import back_to, query_of, render_page
+from holdfast.server.pages.searching import tags_of
 
 PREVIEW_BYTES = 8 * 1024
 EXTRA_SHOWN = 200
@@ -64,6 +66,22 @@ def rename(request: Request, dataset: int, form: Sent) -> Response:
     return back_to(request, f"/datasets/{found.id}", "Renamed.")
 
 
+@router.post("/datasets/{dataset}/labels")
+def change_labels(request: Request, dataset: int, form: Sent) -> Response:
+    """Add, change, remove labels. What somebody else changed meanwhile, and this form did not, stays changed."""
+    user, hold = require_user(request), hold_of(request)
+    found = dataset_for(hold, user, str(dataset))
+    rows = label_rows_of(form)
+    removed = form.text("remove")
+    try:
+        labels = relabelled(found.labels, rows, int(removed) if removed.isascii() and removed.isdigit() else None)
+        hold.relabel(found.id, labels=labels)
+    except InvalidKey as error:
+        problem = words.sentence(str(error))
+        return _page(request, hold, found, label_rows=rows, label_problem=problem)
+    return back_to(request, f"/datasets/{found.id}", "Labels saved.")
+
+
 @router.post("/datasets/{dataset}/delete")
 def delete(request: Request, dataset: int) -> Response:
     """Mark it deleted; the bytes stay until they are purged."""
@@ -104,7 +122,15 @@ def purge(request: Request, dataset: int) -> Response:
     return back_to(request, f"/datasets/{gone.id}", text)
 
 
-def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str | None = None) -> Response:
+def _page(
+    request: Request,
+    hold: Hold,
+    dataset: Dataset,
+    *,
+    name_problem: str | None = None,
+    label_rows: list[LabelRow] | None = None,
+    label_problem: str | None = None,
+) -> Response:
     full_path, key = hold.full_path(dataset), _key(hold, dataset)
     stored = any(one.state in {"present", "suspect"} for one in dataset.replicas)
     if dataset.state == "new" and not stored:
@@ -124,6 +150,10 @@ def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str |
         "near": near_of(hold, dataset),
         "away": trouble,
         "name_problem": name_problem,
+        "tags": tags_of(dataset.labels),
+        "rows": rows_for(dataset.labels),
+        "label_rows": label_rows,
+        "label_problem": label_problem,
         "bytes_wait": why_bytes_wait(hold.catalog, dataset) if dataset.state == "purged" else None,
         "origin": _ORIGINS.get(dataset.origin, dataset.origin),
         "preview": preview,
@@ -141,7 +171,7 @@ def _page(request: Request, hold: Hold, dataset: Dataset, *, name_problem: str |
         else "No reason was recorded.",
         "events": hold.events(EVENTS_SHOWN, dataset_id=dataset.id),
     }
-    return render_page(request, "datasets/show.html", values, 422 if name_problem else 200)
+    return render_page(request, "datasets/show.html", values, 422 if name_problem or label_problem else 200)
 
 
 def _preview(hold: Hold, dataset: Dataset) -> tuple[Preview | None, str | None]:

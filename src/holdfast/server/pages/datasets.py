@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -25,8 +25,10 @@ from holdfast.server.pages.rendering import (
     tagged,
     wants_fragment,
 )
+from holdfast.server.pages.searching import Searched, tags_of, understood
 
 ROWS = 50
+TAGS_SHOWN = 3
 AT_ONCE_MAX = 500
 STATES = [
     ("ok", "OK"),
@@ -141,22 +143,17 @@ def restore_several(request: Request, id: Annotated[str, Query(max_length=8000)]
 def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
     after = int(filters.after) if filters.after.isascii() and filters.after.isdigit() else None
     state: DatasetState | None = next((one for one in DATASET_STATES if one == filters.state), None)
-    found = hold.datasets(
-        Filter(
-            pool=filters.pool or None,
-            owner=(filters.owner or None) if user.is_admin else user.email,
-            state=state,
-            name_has=filters.q or None,
-            limit=ROWS + 1,
-            after=after,
-        )
-    )
+    searched = understood(filters.q)
+    found = hold.datasets(_wanted(user, filters, searched, state, after)) if searched.problem is None else []
     page = found[:ROWS]
     filtered = filters.any or bool(filters.after)
     return {
         "hidden": not filtered and not page and _has_hidden(hold, user),
         "summary": _summary(hold, user, filters, len(page), more=len(found) > ROWS),
         "newer": _newer(hold, user, filters, state, page[0].id if page else after),
+        "tags": {dataset.id: tags_of(dataset.labels) for dataset in page},
+        "tags_shown": TAGS_SHOWN,
+        "search_problem": searched.problem,
         "datasets": page,
         "filters": filters,
         "filtered": filtered,
@@ -167,21 +164,28 @@ def _list_values(hold: Hold, user: Account, filters: Filters) -> dict[str, Any]:
     }
 
 
+def _wanted(
+    user: Account, filters: Filters, searched: Searched, state: DatasetState | None, after: int | None
+) -> Filter:
+    return Filter(
+        pool=filters.pool or None,
+        owner=(filters.owner or None) if user.is_admin else user.email,
+        state=state,
+        name_has=searched.name,
+        labels=searched.labels,
+        limit=ROWS + 1,
+        after=after,
+    )
+
+
 def _newer(hold: Hold, user: Account, filters: Filters, state: DatasetState | None, first: int | None) -> str | None:
     """The page before this one; None on the first page."""
     if not filters.after or first is None:
         return None
-    before = hold.datasets(
-        Filter(
-            pool=filters.pool or None,
-            owner=(filters.owner or None) if user.is_admin else user.email,
-            state=state,
-            name_has=filters.q or None,
-            limit=ROWS + 1,
-            after=first,
-            oldest_first=True,
-        )
-    )
+    searched = understood(filters.q)
+    if searched.problem is not None:
+        return None
+    before = hold.datasets(replace(_wanted(user, filters, searched, state, first), oldest_first=True))
     # where no more than one page is newer, that is the first page
     after = str(before[ROWS].id) if len(before) > ROWS else ""
     return "/datasets" + query_of(filters.given(after=after))

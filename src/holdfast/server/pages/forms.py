@@ -35,6 +35,10 @@ class Form:
         """Every value of a field that may be sent more than once, without blanks around them."""
         return [value.strip() for value in self._fields.get(name, [])]
 
+    def raws(self, name: str) -> list[str]:
+        """The same exactly as they were sent."""
+        return list(self._fields.get(name, []))
+
     def numbers(self, name: str) -> list[int]:
         """Every value that is a whole number."""
         return [int(value) for value in self.texts(name) if value.isascii() and value.isdigit() and len(value) < 20]
