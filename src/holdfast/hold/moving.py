@@ -13,6 +13,7 @@ Does not delete sources: they are retired, and `reap` deletes them.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -46,7 +47,9 @@ BATCH_BYTES = 1024 * 1024 * 1024
 TOUCH_S = 30.0
 FENCE_S = 1.0  # so long a pause without a sign of life may have been a freeze
 ATTEMPTS = 3  # against replaces that come in between
-LOCAL_AT_ONCE = 4
+LOCAL_AT_ONCE = 4  # of large ones: with small ones, threads only wait for each other
+LARGE_BYTES = 4 * 1024 * 1024
+AHEAD = 64  # blobs that are open to be read back, so that the disk brings them
 FRESH = GetOptions(fresh=True)
 
 
@@ -219,7 +222,7 @@ class Moving:
                 if one.prepared.object_store_id in unsynced:
                     yield one.prepared, unsynced[one.prepared.object_store_id]
             proved = [one for one in copied if one.prepared.object_store_id not in unsynced]
-            yield from in_order(run.proved, proved, run.at_once(chunk))
+            yield from run.proved_all(proved, run.at_once(chunk))
 
     def _undo(self, run: _Run, prepared: MovePrepared) -> None:
         """Take back what was written, if it is still ours to take back: else it is somebody else's business."""
@@ -239,7 +242,10 @@ class _Run:
         if self._at_once is not None:
             return self._at_once
         names = {one.object_store_id for one in prepared} | {one.source.object_store_id for one in prepared}
-        return REMOTE_AT_ONCE if any(self._store(name).capabilities.remote for name in names) else LOCAL_AT_ONCE
+        if any(self._store(name).capabilities.remote for name in names):
+            return REMOTE_AT_ONCE
+        size_bytes = sum(one.dataset.total_bytes for one in prepared) // max(1, len(prepared))
+        return LOCAL_AT_ONCE if size_bytes >= LARGE_BYTES else 1
 
     def copied(self, prepared: MovePrepared) -> _Copied | tuple[MovePrepared, HoldfastError]:
         """Write all blobs of one dataset, the extra files first; or why that failed."""
@@ -279,15 +285,61 @@ class _Run:
                 failed[pool] = error
         return failed
 
-    def proved(self, copied: _Copied) -> tuple[MovePrepared, MoveFinished | HoldfastError]:
+    def proved_all(
+        self, copied: Sequence[_Copied], at_once: int
+    ) -> Iterator[tuple[MovePrepared, MoveFinished | HoldfastError]]:
+        """Read all of them back. From a remote pool several at once; from a disk one after the other, while the next
+        ones are open already, so that the disk is never without work."""
+        if any(self._store(one.prepared.object_store_id).capabilities.remote for one in copied):
+            yield from in_order(self.proved, copied, at_once)
+            return
+        opened: deque[tuple[_Copied, list[Reader]]] = deque()
+        left, ahead = deque(copied), 0
+        try:
+            while left or opened:
+                while left and ahead < AHEAD:
+                    opened.append((left[0], self._opened(left.popleft())))
+                    ahead += len(opened[-1][1]) or 1
+                one, readers = opened.popleft()
+                ahead -= len(readers) or 1
+                try:
+                    yield self.proved(one, readers)
+                finally:
+                    for reader in readers:
+                        reader.close()
+        finally:
+            for _, readers in opened:
+                for reader in readers:
+                    reader.close()
+
+    def _opened(self, copied: _Copied) -> list[Reader]:
+        """Its blobs, open to be read back, but for those that are nothing but other names; none if one cannot be."""
+        readers: list[Reader] = []
+        if len(copied.stats) > AHEAD or copied.prepared.source.version == copied.stats[-1].version:
+            return readers
+        try:
+            readers.extend(
+                self._store(copied.prepared.object_store_id).open(stat.key, FRESH) for stat in copied.stats
+            )
+        except StoreError:  # it is told when its turn comes
+            for reader in readers:
+                reader.close()
+            return []
+        return readers
+
+    def proved(
+        self, copied: _Copied, readers: Sequence[Reader] = ()
+    ) -> tuple[MovePrepared, MoveFinished | HoldfastError]:
         """Read all blobs of one dataset back from the target; or what is wrong with them."""
         prepared = copied.prepared
         source_prefix = layout.extra_files_prefix_of(prepared.source.key)
         sources = [layout.extra_file_key(source_prefix, one.path) for one in prepared.extra_files]
         try:
             read = [
-                self._prove(prepared, source, stat)
-                for source, stat in zip([*sources, prepared.source.key], copied.stats, strict=True)
+                self._prove(prepared, source, stat, reader)
+                for source, stat, reader in zip(
+                    [*sources, prepared.source.key], copied.stats, readers or [None] * len(copied.stats), strict=True
+                )
             ]
         except Cancelled:
             raise
@@ -345,9 +397,9 @@ class _Run:
         known = checksum if version is not None and stat.version == version else None
         return FileBody(path, size_bytes, share=True, checksum=known)
 
-    def _prove(self, prepared: MovePrepared, source: Key, stat: BlobStat) -> bool:
+    def _prove(self, prepared: MovePrepared, source: Key, stat: BlobStat, opened: Reader | None) -> bool:
         """Whether it was read back; a second name of the same file is proved by that."""
-        with self._store(prepared.object_store_id).open(stat.key, FRESH) as reader:
+        with opened or self._store(prepared.object_store_id).open(stat.key, FRESH) as reader:
             if reader.local_path is not None and self._is_same_file(prepared, source, reader):
                 return False
             if reader.stat.size_bytes == stat.size_bytes and digest_of(reader, self._on_bytes) == stat.checksum:

@@ -42,11 +42,12 @@ from holdfast.drivers.disk.reading import ReaderBody
 from holdfast.drivers.disk.removing import Removing
 from holdfast.drivers.disk.walk import walk_files, walk_refused
 from holdfast.errors import Corrupt, Unavailable, Unsupported
-from holdfast.keys import Key, is_key
+from holdfast.keys import Key, is_listed
 from holdfast.seams import Clock, Entropy, Files, SystemClock, SystemEntropy, SystemFiles, hold_alone, hold_shared
 from holdfast.stores.base import Capabilities, Driver, Leftover
 from holdfast.stores.streams import FileRange
 
+READ_AHEAD_BYTES = 1024 * 1024  # asked of the disk as soon as a blob is opened that is to be read from there
 ATTEMPTS_MAX = 8  # against files that are replaced between opening and locking
 UNLOCKED_AGE_S = 24 * 3600.0  # without locks, a temporary file is given up when it is so old
 SYNC_TOGETHER_MIN = 8  # from so many files on, one syncfs is cheaper than an fsync each
@@ -127,6 +128,7 @@ class DiskDriver(Driver):
                 raise
             if options.fresh:  # from the medium itself, as far as the kernel lets go of what it has in memory
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(fd, 0, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
             wanted = options.range
             stream = io.FileIO(fd, "r") if wanted is None else FileRange(fd, *wanted.within(found.st_size))
             return Reader(stream, stat_of(key, found), local_path=Path(path))
@@ -136,7 +138,7 @@ class DiskDriver(Driver):
         self._medium.require("list")
         try:
             for relative, found in walk_files(self.root, prefix, after, self._apart):
-                if is_key(relative):
+                if is_listed(relative, prefix):
                     yield stat_of(Key(relative), found)
         except OSError as error:
             self._medium.fail(error, prefix, "list")
