@@ -216,7 +216,7 @@ def test_what_is_left_when_the_new_one_is_lost_is_kept(hold: Hold):
     operations = Operations(hold)
     operations.run(operations.submit("scrub", {}).id)
     reap(hold)
-    assert states(hold, dataset.id)["a"] == "present"
+    assert list(states(hold, dataset.id).values()).count("present") == 1, "one is kept, or mended from the other"
     with hold.open(dataset.id) as stream:
         assert stream.read() == b"bytes"
     audit(hold)
