@@ -6,9 +6,11 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.servers.replaced import MixesWhatIsReplaced
+from tests.servers.stack_kit import MIB, content_of, stacked
 
 from holdfast.blobs import BytesBody
 from holdfast.errors import AlreadyExists, Unavailable
@@ -66,3 +68,17 @@ class TestOnRclone(MixesWhatIsReplaced, CloudContract):
         with pytest.raises(Unavailable):
             store.delete(above)
         assert read(store, Key("contract/folder/blob")) == b"blob"
+
+
+@pytest.mark.needs("rclone")
+@pytest.mark.parametrize("how", ["read", "leased"])
+def test_a_whole_blob_moves_once_through_the_cache(rclone: ObjectServer, tmp_path: Path, how: str) -> None:
+    content = content_of(40 * MIB)
+    with stacked(tmp_path, rclone) as stack:
+        dataset = stack.put_cold(content)
+        found = stack.read(dataset) if how == "read" else stack.leased(dataset)
+        assert found == content
+        # the first request is broken off when its range has come: by then the server has sent some MiB more
+        assert stack.moved() <= len(content) + 24 * MIB
+        assert len(stack.asked("GET")) <= 4
+        stack.sound()

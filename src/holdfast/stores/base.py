@@ -34,6 +34,7 @@ class Capabilities:
     `if_absent` never both win. `server_side_copy`, `signed_urls`: `copy` and `sign_url` do not raise
     `Unsupported`. `batch_sync`: puts with `durable=False` become durable together by `Driver.sync`. `remote`:
     each call is a round trip, so that whoever has many to make makes several at once, and none that can be spared.
+    `ranges`: to read a part costs a part; False once the server was seen to answer one with the whole.
     """
 
     local_paths: bool = False
@@ -43,6 +44,7 @@ class Capabilities:
     signed_urls: bool = False
     batch_sync: bool = False
     remote: bool = False
+    ranges: bool = True
 
 
 class Store(ABC):
@@ -89,7 +91,8 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "", after: str = "") -> Iterator[BlobStat]:
         """All blobs whose keys start with `prefix` and sort after `after`, in the order of their keys'
-        UTF-8 bytes. May be resumed from any key. Blobs that come or go meanwhile may or may not be seen."""
+        UTF-8 bytes. May be resumed from any key. Blobs that come or go meanwhile may or may not be seen. What is set
+        aside (`keys.QUARANTINE`) is listed only if `prefix` begins so."""
 
     @abstractmethod
     def sign_url(

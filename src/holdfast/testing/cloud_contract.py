@@ -217,6 +217,7 @@ class CloudContract(DriverContract):
         words = " ".join(driver.probe())
         assert ("ignores conditions" in words) is not self.obeys_conditions
         assert ("ignores ranges" in words) is not self.obeys_ranges
+        assert driver.capabilities.ranges is self.obeys_ranges
 
     def test_if_absent_on_a_marked_bucket(self, driver: Driver, backdoor: Backdoor) -> None:
         driver.mark("0a-first")

@@ -6,15 +6,17 @@ import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from tests.contract.catalog_kit import in_children
 from tests.unit.cached.cache_kit import MIB, K, Lab, error_of, known, read_all, read_at, until
 
 from holdfast.blobs import ByteRange, BytesBody, FileBody, GetOptions, StreamBody
-from holdfast.errors import NotFound, Unavailable
+from holdfast.errors import NotFound, PreconditionFailed, Unavailable
 from holdfast.keys import Key
 from holdfast.layers.cached import CachedDriver, CacheFolder
+from holdfast.stores.base import Capabilities
 from holdfast.testing.remote_like import RemoteLike
 
 # -- building ---------------------------------------------------------------------------------------------------------
@@ -366,3 +368,77 @@ def test_pools_share_a_folder(lab: Lab, tmp_path):
     assert one.look(K).pool == "pool"
     assert len(two.contents()) == 1
     assert one.cache_usage()[0].entries == 2
+
+
+# -- a server that ignores ranges -------------------------------------------------------------------------------------
+
+
+class WholeOnly(RemoteLike):
+    """Answers a part with the whole, from the first byte on: `sent_bytes` is what that costs."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, ranges=False)
+
+    def sent_bytes(self) -> int:
+        return sum(call.stop or 0 for call in self.calls("open"))
+
+
+@pytest.fixture
+def whole_only(lab: Lab) -> WholeOnly:
+    lab.remote = WholeOnly("pool", lab.root / "bucket")
+    return lab.remote
+
+
+@pytest.mark.parametrize("how", ["in order", "as a file", "backwards", "by many"])
+def test_where_ranges_are_ignored_a_blob_moves_once(lab: Lab, whole_only: WholeOnly, how: str):
+    content, options = lab.store(30 * MIB + 7)
+    driver = lab.cache()
+    if how == "in order":
+        assert read_all(driver, options) == content
+    elif how == "as a file":
+        with driver.open(K, replace(options, local=True)) as reader:
+            assert reader.local_path.read_bytes() == content
+    elif how == "backwards":
+        for start in range(30 * MIB, -1, -5 * MIB):
+            assert read_at(driver, start, start + 100, options) == content[start : start + 100]
+    else:
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda _: read_all(driver, options), range(8)))
+        assert found == [content] * 8
+    until(lambda: lab.rows("SELECT whole FROM entry") == [(1,)])
+    first_bytes = 31 * MIB if how == "backwards" else 4 * MIB  # a cold range lies at the end of what the server sends
+    assert whole_only.sent_bytes() <= len(content) + first_bytes
+    assert len(whole_only.calls("open")) == 2
+    assert lab.rows("SELECT count(*) FROM room") == [(0,)]
+    lab.audit()
+
+
+def test_where_ranges_are_ignored_and_the_stream_breaks_nothing_is_lost(lab: Lab, whole_only: WholeOnly):
+    content, options = lab.store(30 * MIB)
+    driver = lab.cache()
+    whole_only.truncate(13 * MIB, skip=1)
+    with pytest.raises(Unavailable, match="cut off"):
+        read_all(driver, options)
+    assert lab.rows("SELECT count(*) FROM room") == [(0,)]
+    assert read_all(driver, options) == content
+    lab.audit()
+
+
+def test_where_ranges_are_ignored_and_there_is_no_room_it_streams_past(lab: Lab, whole_only: WholeOnly):
+    content, options = lab.store(30 * MIB)
+    driver = lab.cache(bound_bytes=20 * MIB)
+    assert read_all(driver, options) == content
+    assert whole_only.sent_bytes() <= len(content) + 4 * MIB
+    lab.audit()
+
+
+def test_where_ranges_are_ignored_and_the_blob_is_replaced_nobody_gets_a_mix(lab: Lab, whole_only: WholeOnly):
+    _, options = lab.store(30 * MIB)
+    driver = lab.cache()
+    with driver.open(K, options) as reader:
+        assert len(reader.read(MIB)) == MIB
+        whole_only.put(K, BytesBody(b"another"))
+        with pytest.raises(PreconditionFailed, match="open it again"):
+            reader.read()
+    lab.audit()

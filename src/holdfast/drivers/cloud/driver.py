@@ -71,6 +71,7 @@ class CloudDriver(Driver):
             signed_urls=True,
             remote=True,
         )
+        self._without_ranges = replace(self._capabilities, ranges=False)
 
     @property
     def name(self) -> str:
@@ -78,7 +79,7 @@ class CloudDriver(Driver):
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._capabilities
+        return self._capabilities if self._clients.here().ranges else self._without_ranges
 
     # -- reading ------------------------------------------------------------------------------------------
 

@@ -89,6 +89,7 @@ class CachedDriver(Driver):
             signed_urls=inner.signed_urls,
             batch_sync=inner.batch_sync,
             remote=inner.remote,
+            ranges=inner.ranges,
         )
 
     # -- reading ----------------------------------------------------------------------------------------------------

@@ -3,12 +3,16 @@
 Within a process, what is on its way is known by (file, block), and who wants it waits for that. Between processes, who
 fetches holds a lock on these bytes of the entry's file, and who wants them waits for the lock and then finds them. A
 block is recorded after it came whole; a kill before that leaves it to be fetched again.
+
+Where the server answers a part with the whole (`Capabilities.ranges`), all that is missing comes in one stream: part by
+part would move the blob once for each part.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -70,19 +74,29 @@ class Fetcher:
     def __init__(self, inner: Driver, here: Here, on_whole: Callable[[Spot, Entry, str | None], None]) -> None:
         self._inner, self._here, self._on_whole = inner, here, on_whole
 
+    @property
+    def by_parts(self) -> bool:
+        """Whether a part of a blob costs a part."""
+        return self._inner.capabilities.ranges
+
     def bring(self, held: Held, first: int, stop: int) -> None:
         """All these blocks are there afterwards. The pool's errors; `CacheTrouble`, `Gone`, `Replaced`."""
-        parts = self._claim(held, first, stop, PART_BLOCKS)
-        mine = [part for part in parts if part.mine]
-        for part in mine[1:]:
-            self._here.submit(self._job(held, part))
-        if mine:
-            self._job(held, mine[0])()
+        if not self.by_parts:
+            parts = self._in_one_stream(held, first, stop)
+        else:
+            parts = self._claim(held, first, stop, PART_BLOCKS)
+            mine = [part for part in parts if part.mine]
+            for part in mine[1:]:
+                self._here.submit(self._job(held, part))
+            if mine:
+                self._job(held, mine[0])()
         for part in parts:
             part.future.result()
 
     def begin(self, held: Held, first: int, stop: int, part_blocks: int = PART_BLOCKS) -> list[Part]:
         """The same in other threads: what to wait for, in order."""
+        if not self.by_parts:
+            return self._in_one_stream(held, first, stop)
         parts = self._claim(held, first, stop, part_blocks)
         for part in parts:
             if part.mine:
@@ -136,6 +150,70 @@ class Fetcher:
 
         return fetch
 
+    def _in_one_stream(self, held: Held, first: int, stop: int) -> list[Part]:
+        """Begin to fetch all that is missing of the blob: those parts in which these blocks come."""
+        try:
+            missing = held.spot.place.entries.missing(held.entry, 0, held.entry.blocks)
+        except (CacheTrouble, Gone) as error:
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            return [Part(first, stop, failed, mine=False)]
+        if not missing:
+            return []
+        parts = self._claim(held, missing[0][0], missing[-1][1], PART_BLOCKS)
+        mine = [part for part in parts if part.mine]
+        if mine:
+            self._here.submit(self._stream_job(held, mine))
+        return [part for part in parts if part.first < stop and part.stop > first]
+
+    def _stream_job(self, held: Held, parts: list[Part]) -> Callable[[], None]:
+        wanted = Wanted(held.spot, held.entry, held.expected, held.ticket)
+        left = deque(parts)
+
+        def fetch() -> None:
+            failure: BaseException = Gone()  # whoever waits then looks for himself
+            try:
+                if not self._here.closed:
+                    self._fetch_stream(wanted, left)
+            except (StoreError, CacheTrouble, Gone, Replaced) as error:
+                failure = error
+            finally:
+                for part in left:
+                    self._forget(wanted.entry, part.first, part.stop)
+                    part.future.set_exception(failure)
+
+        return fetch
+
+    def _fetch_stream(self, wanted: Wanted, left: deque[Part]) -> None:
+        """Fetch these parts by one request. Those that are done leave `left`."""
+        spot, entry = wanted.spot, wanted.entry
+        first, stop = left[0].first, left[-1].stop
+        with on_disk():
+            fd = spot.place.blobs.open(entry.file, to_write=True)
+        ticket, reader = wanted.ticket, None
+        try:
+            with alone_in(fd, first * BLOCK_BYTES, (stop - first) * BLOCK_BYTES, spot.place.clock):
+                missing = {part: spot.place.entries.missing(entry, part.first, part.stop) for part in left}
+                lacking = sum(bytes_of(entry.size_bytes, *run) for runs in missing.values() for run in runs)
+                if lacking and ticket is None:
+                    ticket = self._here.reserve(spot, entry.file, lacking)
+                for part in list(left):
+                    for run in missing[part]:
+                        assert ticket is not None, "something is lacking"
+                        reader = reader or self._open(entry, run[0] * BLOCK_BYTES, stop * BLOCK_BYTES)
+                        if self._take_run(wanted, fd, run, reader, ticket):
+                            self._on_whole(spot, entry, wanted.expected)
+                    self._forget(entry, part.first, part.stop)
+                    left.popleft().future.set_result(None)
+        except (NotFound, PreconditionFailed) as error:
+            raise Replaced from error
+        finally:
+            if reader is not None:
+                reader.close()
+            if ticket is not None and wanted.ticket is None:
+                give_back(spot, ticket)
+            os.close(fd)
+
     def _forget(self, entry: Entry, first: int, stop: int) -> None:
         with self._here.coming_lock:
             for block in range(first, stop):
@@ -156,25 +234,39 @@ class Fetcher:
     def _fetch_run(self, wanted: Wanted, fd: int, first: int, stop: int) -> bool:
         """Whether the entry is whole with it."""
         spot, entry = wanted.spot, wanted.entry
-        place = spot.place
-        start, size = first * BLOCK_BYTES, bytes_of(entry.size_bytes, first, stop)
+        size = bytes_of(entry.size_bytes, first, stop)
         ticket = wanted.ticket or self._here.reserve(spot, entry.file, size)
         recorded = False
         try:
-            options = GetOptions(range=ByteRange(start, start + size), version=entry.version)
-            try:
-                with self._inner.open(Key(entry.key), options) as reader:
-                    if (reader.stat.version, reader.stat.size_bytes) != (entry.version, entry.size_bytes):
-                        raise Replaced
-                    pour(self._inner.name, reader, place.files, fd, at=start, size_bytes=size)
-            except (NotFound, PreconditionFailed) as error:
-                raise Replaced from error
-            mtime_ns = os.fstat(fd).st_mtime_ns
-            whole = place.entries.record(entry, (first, stop), ticket, boot=place.boot, mtime_ns=mtime_ns)
+            with self._open(entry, first * BLOCK_BYTES, first * BLOCK_BYTES + size) as reader:
+                whole = self._take_run(wanted, fd, (first, stop), reader, ticket)
             recorded = True
+        except (NotFound, PreconditionFailed) as error:
+            raise Replaced from error
         finally:
             if wanted.ticket is None and not recorded:
                 give_back(spot, ticket)
+        return whole
+
+    def _open(self, entry: Entry, start: int, stop: int) -> Reader:
+        """The pool's own reader for these bytes; `Replaced` if they are of another blob by now."""
+        options = GetOptions(range=ByteRange(start, min(stop, entry.size_bytes)), version=entry.version)
+        reader = self._inner.open(Key(entry.key), options)
+        if (reader.stat.version, reader.stat.size_bytes) != (entry.version, entry.size_bytes):
+            reader.close()
+            raise Replaced
+        return reader
+
+    def _take_run(self, wanted: Wanted, fd: int, run: tuple[int, int], reader: Reader, ticket: Ticket) -> bool:
+        """Write these blocks and record them. Whether the entry is whole with them."""
+        spot, entry = wanted.spot, wanted.entry
+        place = spot.place
+        start, size = run[0] * BLOCK_BYTES, bytes_of(entry.size_bytes, *run)
+        if reader.tell() != start:
+            reader.seek(start)
+        pour(self._inner.name, reader, place.files, fd, at=start, size_bytes=size)
+        mtime_ns = os.fstat(fd).st_mtime_ns
+        whole = place.entries.record(entry, run, ticket, boot=place.boot, mtime_ns=mtime_ns)
         spot.tally.count(fetched_bytes=size)
         return whole
 

@@ -117,7 +117,7 @@ class Whole:
         digest = blake3()
         buffer = memoryview(bytearray(BLOCK_BYTES))
         coming: deque[Part] = deque()
-        runs = deque(missing)
+        runs = deque(missing if self._fetcher.by_parts or not missing else [(missing[0][0], missing[-1][1])])
         at, came_bytes = 0, held.came_bytes - lacking_bytes
         try:
             while at < entry.blocks:
@@ -143,7 +143,7 @@ class Whole:
         """Keep so many parts on their way."""
         while runs and len(coming) < PARTS_AT_ONCE:
             first, stop = runs.popleft()
-            if stop - first > PART_BLOCKS:
+            if stop - first > PART_BLOCKS and self._fetcher.by_parts:
                 middle = (first // PART_BLOCKS + 1) * PART_BLOCKS
                 runs.appendleft((middle, stop))
                 stop = middle
