@@ -54,7 +54,7 @@ class MixesWhatIsReplaced:
             lookers = [pool.submit(look) for _ in range(3)]
             try:
                 for turn in range(TURNS):
-                    driver.put(KEY, BytesBody(contents[turn % 4]))
+                    RetriedDriver(driver).put(KEY, BytesBody(contents[turn % 4]))  # it resets connections meanwhile
             finally:
                 stop.set()
             assert sum(looker.result() for looker in lookers) > 0
