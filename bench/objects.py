@@ -28,6 +28,7 @@ from holdfast.config.build import open_hold
 from holdfast.config.read import read_document
 from holdfast.hold.bodies import PutItem
 from holdfast.hold.hold import Hold
+from holdfast.hold.transfer import REMOTE_AT_ONCE
 from holdfast.testing.fault_proxy import FaultProxy
 from holdfast.testing.object_servers import FOLDER, ObjectServer, running
 
@@ -37,7 +38,7 @@ LATENCY_S = 0.01  # each way: 20 ms a request
 SMALL = 1000
 SMALL_FEW = 200  # of them at 20 ms, and for the peer
 SMALL_BYTES = 100 * 1024
-THREADS = 8
+THREADS = 8  # that read; putting many takes as many as `put_many` does, for the peer too
 HERE = Path(__file__).parent
 
 
@@ -128,12 +129,18 @@ def whole(folder: Path, server: ObjectServer) -> list[Row]:
             Row(f"objects: {name} of 1 GiB, over obstore alone", median(mine), median(theirs), round(ratio, 2),
                 ">= 0.9", ratio >= 0.9)
         )  # fmt: skip
-    cpu_ours = processor_s(lambda: hold_put_and_lease(folder / "cpu", server, source))
-    cpu_boto3 = processor_s(lambda: boto3_put_and_get(plain, server, source, folder / "copy"))
-    ratio = cpu_ours / cpu_boto3
+    used, theirs_used = [], []
+    for turn in range(3):
+        used.append(processor_s(folder, lambda at=turn: hold_put_and_lease(folder / f"cpu{at}", server, source)))
+        theirs_used.append(
+            processor_s(folder, lambda at=turn: boto3_put_and_get(plain, server, source, folder / f"copy{at}"))
+        )
+        shutil.rmtree(folder / f"cpu{turn}")
+        (folder / f"copy{turn}").unlink()
+    ratio = median(mine / theirs for mine, theirs in zip(used, theirs_used, strict=True))
     rows.append(
-        Row("objects: processor time per GiB, against boto3", cpu_ours, cpu_boto3, round(ratio, 2), "<= 0.5",
-            ratio <= 0.5)
+        Row("objects: processor time per GiB, against boto3", median(used), median(theirs_used), round(ratio, 2),
+            "<= 0.5", ratio <= 0.5)
     )  # fmt: skip
     shutil.rmtree(folder)
     return rows
@@ -168,8 +175,17 @@ def bare_download(store: Any, target: Path) -> None:
     os.close(fd)
 
 
-def processor_s(work: Callable[[], object]) -> float:
-    """User and system time of this process."""
+def processor_s(folder: Path, work: Callable[[], object]) -> float:
+    """User and system time of this process, which has been given pages to work with.
+
+    A machine inside another gives memory that nobody uses back to it, and pays twelve times as much for the first
+    write to each page when it comes again: more than all that is measured here. So a file of twice the size is
+    written and removed before, by another process; what is measured finds these pages.
+    """
+    pages = folder / "pages"
+    subprocess.run(["dd", "if=/dev/zero", f"of={pages}", "bs=1M", f"count={2 * GIB // MIB}"], check=True,
+                   stderr=subprocess.DEVNULL)  # fmt: skip
+    pages.unlink()
     before = resource.getrusage(resource.RUSAGE_SELF)
     work()
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -324,34 +340,38 @@ def small(folder: Path, server: ObjectServer) -> list[Row]:
     for latency_s, count, theirs_count, at_least in ((0.0, SMALL, SMALL_FEW, 20.0), (LATENCY_S, SMALL, SMALL_FEW, 3.5)):
         words = "20 ms away" if latency_s else "loopback"
         with proxied(server.endpoint_url, latency_s) as url:
-            mine = our_small(folder / "ours", url, server, content, count)
-            theirs = peer_small(folder / "peer", url, server, file, theirs_count)
-        for what, our_s, their_s in zip(("put", "cold read"), mine, theirs, strict=True):
+            mine = our_small(folder / f"ours {words}", url, server, content, count)
+            theirs = peer_small(folder / f"peer {words}", url, server, file, theirs_count)
+        whats = (f"put of 100 KiB, {REMOTE_AT_ONCE} threads", f"cold read of 100 KiB, {THREADS} threads")
+        for what, our_s, their_s in zip(whats, mine, theirs, strict=True):
             ratio = (their_s / theirs_count) / (our_s / count)
             rows.append(
-                Row(f"objects: {what} of 100 KiB, {THREADS} threads, {words} (each)", our_s / count,
+                Row(f"objects: {what}, {words} (each)", our_s / count,
                     their_s / theirs_count, round(ratio, 1), f">= {at_least:g}", ratio >= at_least)
             )  # fmt: skip
     with FaultProxy(server.endpoint_url) as proxy:
-        our_small(folder / "ours", proxy.url, server, content, 100)
+        our_small(folder / "requests", proxy.url, server, content, 100)
         blobs = [one for one in proxy.exchanges() if "/dataset_" in one.target]
-    rows.append(bounded("objects: requests per put and cold read", len(blobs) / 200, at_most=1, unit="x"))
+    each = len(blobs) / (2 * 101)  # a hundred, and the one that is put and read before
+    rows.append(bounded("objects: requests per put and cold read", each, at_most=1, unit="x"))
     shutil.rmtree(folder)
     return rows
 
 
 def our_small(folder: Path, url: str, server: ObjectServer, content: bytes, count: int) -> tuple[float, float]:
+    """Seconds to put so many and to read them cold. What is not wanted any more is moved away, here and for the peer,
+    and removed when all was measured: ext4 looks at each file that was removed lately before it makes another."""
     bucket = server.fresh_bucket()
     with hold_of(folder, url, server, bucket) as hold:
         hold.put(b"x", name="known")
         hold.open(1).close()
         ids: list[int] = []
 
-        def put_some(some: int) -> None:
-            ids.extend(one.id for one in hold.put_many([PutItem(content, name="small")] * some))
+        def put_all() -> None:
+            ids.extend(one.id for one in hold.put_many([PutItem(content, name="small")] * count))
 
-        put_s = seconds(lambda: at_once([lambda: put_some(count // THREADS)] * THREADS))
-    shutil.rmtree(folder / "state" / "cache", ignore_errors=True)
+        put_s = seconds(put_all)
+    os.rename(folder / "state" / "cache", folder / "was")
     with hold_of(folder, url, server, bucket) as hold:
         hold.open(1).close()
 
@@ -361,7 +381,6 @@ def our_small(folder: Path, url: str, server: ObjectServer, content: bytes, coun
 
         with ThreadPoolExecutor(THREADS) as threads:
             read_s = seconds(lambda: list(threads.map(read, ids)))
-    shutil.rmtree(folder)
     return put_s, read_s
 
 
@@ -377,12 +396,12 @@ def peer_small(folder: Path, url: str, server: ObjectServer, file: Path, count: 
     def read(obj: Any) -> None:
         assert os.path.getsize(peer.get_filename(obj)) == SMALL_BYTES
 
-    with ThreadPoolExecutor(THREADS) as threads:
+    with ThreadPoolExecutor(REMOTE_AT_ONCE) as threads:
         put_s = seconds(lambda: list(threads.map(put, objects)))
-        shutil.rmtree(folder / "cache")
-        (folder / "cache").mkdir()
+    os.rename(folder / "cache", folder / "was")
+    (folder / "cache").mkdir()
+    with ThreadPoolExecutor(THREADS) as threads:
         read_s = seconds(lambda: list(threads.map(read, objects)))
-    shutil.rmtree(folder)
     return put_s, read_s
 
 
