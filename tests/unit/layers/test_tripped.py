@@ -85,6 +85,31 @@ def test_after_five_failures_in_a_row_it_is_left_alone(driver: TrippedDriver, in
     assert (error.store, error.retryable, error.retry_after_s) == ("pool", True, 5)
 
 
+@pytest.mark.parametrize("operation", ["stat", "open"])
+def test_who_hangs_is_left_alone_after_one_call(
+    driver: TrippedDriver, inner: FailingDriver, clock: QuickClock, operation: str
+):
+    """Each call to a server that hangs takes a minute or more with its repetitions: five would be five minutes."""
+    ask = inner._ask
+
+    def hang(asked: str) -> None:
+        clock.at_s += 21
+        ask(asked)
+
+    inner._ask, inner.down = hang, DOWN
+    with pytest.raises(Unavailable):
+        getattr(driver, operation)(KEY)
+    assert driver.health().state == "paused"
+    asked = len(inner.calls)
+    with pytest.raises(Unavailable, match="has not answered since"):
+        driver.stat(KEY)
+    assert len(inner.calls) == asked
+    inner._ask, inner.down = ask, None
+    clock.at_s += 5.1
+    assert driver.stat(KEY).size_bytes == len(CONTENT)
+    assert driver.health() == Health("ok")
+
+
 def test_an_answer_in_between_begins_the_count_anew(driver: TrippedDriver, inner: FailingDriver):
     for _ in range(5):
         inner.fail("stat", *[unavailable()] * 4)

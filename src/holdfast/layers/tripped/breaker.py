@@ -46,11 +46,15 @@ HEALTHY = State()
 
 
 class Breaker:
-    """Counts failures in a row; from `failures` on it pauses, by `pause_s` at first, twice as long each time."""
+    """Counts failures in a row; from `failures` on, or after one that took `silence_s`, it pauses, by `pause_s` at
+    first, twice as long each time."""
 
-    def __init__(self, name: str, clock: Clock, *, failures: int, pause_s: float, pause_max_s: float) -> None:
+    def __init__(
+        self, name: str, clock: Clock, *, failures: int, pause_s: float, pause_max_s: float, silence_s: float
+    ) -> None:
         self._name, self._clock = name, clock
         self._failures, self._pause_s, self._pause_max_s = max(1, failures), pause_s, max(pause_s, pause_max_s)
+        self._silence_s = silence_s
         self._state = HEALTHY
         self._silences = 0
         self._locks: dict[int, threading.RLock] = {}  # a reader that is forgotten may be closed anywhere, also in here
@@ -98,11 +102,11 @@ class Breaker:
         if self._silences == began:
             self.answered()
 
-    def failed(self, error: BaseException, trial: object | None = None) -> None:
+    def failed(self, error: BaseException, trial: object | None = None, *, took_s: float = 0.0) -> None:
         """It raised this: no answer, an answer, or nothing that says anything of the pool."""
         if isinstance(error, StoreError) and error.store == self._name:
             if isinstance(error, _SILENCE):
-                self._silent(str(error), trial)
+                self._silent(str(error), trial, is_long=took_s >= self._silence_s)
                 return
             if isinstance(error, _ANSWERS):
                 self.answered()
@@ -128,7 +132,7 @@ class Breaker:
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _silent(self, error: str, trial: object | None) -> None:
+    def _silent(self, error: str, trial: object | None, *, is_long: bool) -> None:
         with self._lock():
             state = self._state
             self._silences += 1
@@ -136,7 +140,7 @@ class Breaker:
                 return  # it was asked before the pause began: that is known
             since_us = state.since_us or self._clock.now_us()
             state = replace(state, failures=state.failures + 1, since_us=since_us, error=error, asking=None)
-            if state.failures >= self._failures:
+            if state.failures >= self._failures or is_long:
                 pause_s = min(self._pause_max_s, state.pause_s * 2) if state.pause_s else self._pause_s
                 state = replace(state, pause_s=pause_s, until_s=self._clock.monotonic_s() + pause_s)
             self._state = state

@@ -2,11 +2,12 @@
 
     TrippedDriver(inner, failures=5, pause_s=5.0, pause_max_s=60.0)
 
-After so many failures in a row (`Unavailable`, or a lost answer, of this pool; also while a reader is read) the pool is
-not asked for `pause_s`: every call is answered with `Unavailable` at once, which says since when, what failed last, and
-when it is asked again (`retry_after_s`). Then one call goes through. If it fails the next pause is twice as long, up to
-`pause_max_s`; one that succeeds ends it. "Not there", "not allowed", "full" are answers too. What is wrong with the
-sender, or is refused before the pool is asked, says nothing.
+After so many failures in a row (`Unavailable`, or a lost answer, of this pool; also while a reader is read), or after
+one call that waited 20 seconds and more for nothing (a server that hangs), the pool is not asked for `pause_s`: every
+call is answered with `Unavailable` at once, which says since when, what failed last, and when it is asked again
+(`retry_after_s`). Then one call goes through. If it fails the next pause is twice as long, up to `pause_max_s`; one
+that succeeds ends it. "Not there", "not allowed", "full" are answers too. What is wrong with the sender, or is refused
+before the pool is asked, says nothing.
 
 An `open` that succeeds lets everybody ask again; what failed before is forgotten when its reader comes to a good end,
 so that a pool whose readers all break is paused too.
@@ -30,6 +31,7 @@ from holdfast.stores.caching import Health
 FAILURES = 5
 PAUSE_S = 5.0
 PAUSE_MAX_S = 60.0
+SILENCE_S = 20.0
 
 _Result = TypeVar("_Result")
 
@@ -47,8 +49,9 @@ class TrippedDriver(Driver):
         clock: Clock | None = None,
     ) -> None:
         self._inner = inner
+        self._clock = clock or SystemClock()
         self._breaker = Breaker(
-            inner.name, clock or SystemClock(), failures=failures, pause_s=pause_s, pause_max_s=pause_max_s
+            inner.name, self._clock, failures=failures, pause_s=pause_s, pause_max_s=pause_max_s, silence_s=SILENCE_S
         )
         self._expected: str | None = None
 
@@ -70,11 +73,11 @@ class TrippedDriver(Driver):
         return self._ask(lambda: self._inner.stat(key))
 
     def open(self, key: Key, options: GetOptions = DEFAULT_GET) -> Reader:
-        trial = self._breaker.enter()
+        trial, began_s = self._breaker.enter(), self._clock.monotonic_s()
         try:
             reader = self._inner.open(key, options)
         except BaseException as error:
-            self._breaker.failed(error, trial)
+            self._breaker.failed(error, trial, took_s=self._clock.monotonic_s() - began_s)
             raise
         stream = Watched(reader, self._breaker, self._breaker.began(trial))
         return Reader(cast("BinaryIO", stream), reader.stat, local_path=reader.local_path)
@@ -144,11 +147,11 @@ class TrippedDriver(Driver):
     # -- inside -------------------------------------------------------------------------------------------
 
     def _ask(self, act: Callable[[], _Result]) -> _Result:
-        trial = self._breaker.enter()
+        trial, began_s = self._breaker.enter(), self._clock.monotonic_s()
         try:
             result = act()
         except BaseException as error:
-            self._breaker.failed(error, trial)
+            self._breaker.failed(error, trial, took_s=self._clock.monotonic_s() - began_s)
             raise
         self._breaker.answered()
         return result
