@@ -15,6 +15,7 @@ KEY_BYTES_MAX = 1024  # S3's limit
 SEGMENT_BYTES_MAX = 255  # NAME_MAX of the usual file systems
 NAME_CHARS_MAX = 255
 RESERVED_PREFIX = ".holdfast"  # our marker, temporary files and manifests in a pool
+QUARANTINE = ".holdfast/quarantine/"  # what lies there was set aside: no listing has it, but one of just that prefix
 
 
 class Key(str):
@@ -44,6 +45,14 @@ class Key(str):
 def is_key(text: str) -> bool:
     """Whether `Key.parse` takes it."""
     return key_problem(text) is None
+
+
+def is_listed(name: str, prefix: str) -> bool:
+    """Whether a store's list of the names that start with `prefix` has this one: keys, and what is set aside if it was
+    asked for."""
+    if prefix.startswith(QUARANTINE):
+        return name.startswith(prefix) and is_key(name.removeprefix(QUARANTINE))
+    return is_key(name)
 
 
 def check_dataset_name(name: str) -> str:

@@ -21,6 +21,7 @@ from holdfast.catalog.leases import LeaseLedger
 from holdfast.catalog.moves import MoveLedger
 from holdfast.catalog.pools import PoolLedger
 from holdfast.catalog.receipts import ReceiptLedger
+from holdfast.catalog.repairs import RepairLedger
 from holdfast.catalog.replaces import ReplaceLedger
 from holdfast.catalog.reservations import ReservationLedger
 from holdfast.catalog.transitions import Transitions
@@ -77,6 +78,10 @@ class Catalog:
         )  # fmt: skip
         self.adoptions = AdoptionLedger(self.db, clock, ids=ids, counters=self.counters, events=self.events)
         self.receipts = ReceiptLedger(self.db)
+        self.repairs = RepairLedger(
+            self.db, clock, entropy, datasets=self.datasets, transitions=transitions, counters=self.counters,
+            events=self.events, holders=self.holders,
+        )  # fmt: skip
         self.reservations = ReservationLedger(self.db)
         setting = schema.setting
         self._entropy = entropy

@@ -5,7 +5,7 @@
 * retired replicas, after their grace;
 * removed datasets whose time is over: they are purged. That time must have been seen to pass (`passing`): a clock
   that jumps forward purges nothing, and the result says how much was kept;
-* temporary files that nobody writes any more.
+* temporary files that nobody writes any more, and what repairs have set aside 30 days ago.
 
 What a pool that does not answer would have to delete stays in the catalog as `retiring`, and counts against
 the pool, until it is gone.
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from holdfast import layout
+from holdfast.catalog import repairs
 from holdfast.catalog.base import Dataset, Prepared, Replica, ReplicaState
 from holdfast.catalog.moves import Moving
 from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
@@ -24,6 +25,7 @@ from holdfast.hold.hold import Hold
 from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
 from holdfast.operations.pace import at_once, side_by_side
 from holdfast.operations.passing import Passing, known, look
+from holdfast.operations.set_aside import giving_up, set_aside
 
 PAGE = 200
 DELETED_EXPIRES_S = 30 * 86_400
@@ -32,7 +34,8 @@ SILENT_S = 86_400
 
 
 class Reap:
-    """Parameters: `grace_s` (how long a retired replica stays; default from the configuration), `concurrency`
+    """Parameters: `grace_s` (how long a retired replica, and what was set aside, stays; default from the
+    configuration, and 30 days), `concurrency`
     (datasets deleted at once)."""
 
     kind = "reap"
@@ -63,9 +66,8 @@ class Reap:
             blockers.append(Blocker(_held_back_words(held_back, time)))
         for pool in hold.poolset:
             try:
-                for leftover in hold.poolset.online(pool.object_store_id).store().leftovers():
-                    if not leftover.in_use:
-                        add(pool.object_store_id, leftover.size_bytes)
+                for size_bytes in _lying_about(hold, pool.object_store_id, parameters, time):
+                    add(pool.object_store_id, size_bytes)
             except HoldfastError as error:
                 blockers.append(Blocker(str(error)))
         return Plan(
@@ -90,6 +92,7 @@ class Reap:
             after = ids[-1]
         for pool in hold.poolset:
             yield _leftovers(hold, pool.object_store_id)
+            yield giving_up(hold, pool.object_store_id, parameters, time.believed_us)
 
 
 def recover(hold: Hold) -> int:
@@ -160,6 +163,9 @@ def _take_moves_back(hold: Hold, moves: list[Moving], progress: Progress) -> Non
 def _take_back(hold: Hold, prepared: Prepared, kind: str) -> None:
     if kind == "replace":
         hold.transfer.settle_replace(prepared)
+        return
+    if kind == repairs.KIND:  # what lies there is the bad bytes or the good ones: scrub looks
+        hold.catalog.repairs.abandon(prepared)
         return
     try:
         hold.transfer.delete_blobs(prepared.object_store_id, prepared.key)
@@ -269,6 +275,15 @@ def _look_at_the_others(hold: Hold, dataset: Dataset, retiring: Replica) -> None
                 why = f"{key} in pool {other.object_store_id} is {'gone' if found_bytes < 0 else 'of another size'}"
                 hold.catalog.fates.doubt(dataset.id, other.object_store_id, state, why)
                 break
+
+
+def _lying_about(hold: Hold, name: str, parameters: Parameters, time: Passing) -> Iterator[int]:
+    """The bytes of each temporary file that nobody writes, and of each blob that was set aside, in one pool."""
+    for leftover in hold.poolset.online(name).store().leftovers():
+        if not leftover.in_use:
+            yield leftover.size_bytes
+    for stat in set_aside(hold, name, parameters, time.believed_us):
+        yield stat.size_bytes
 
 
 def _leftovers(hold: Hold, name: str) -> Batch:

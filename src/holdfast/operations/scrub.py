@@ -15,6 +15,7 @@ from holdfast.blobs import GetOptions, Reader
 from holdfast.catalog.base import Dataset, Replica
 from holdfast.catalog.integrity import IntegrityLedger
 from holdfast.errors import (
+    Cancelled,
     ConfigError,
     Conflict,
     Corrupt,
@@ -24,6 +25,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.hold.hold import Hold
+from holdfast.hold.repairing import Repairing
 from holdfast.keys import Key
 from holdfast.operations.base import Amount, Batch, Parameters, Plan, Progress
 from holdfast.operations.pace import Pace, at_once, side_by_side
@@ -40,7 +42,7 @@ UNREADABLE = "nothing that can be read"
 class Scrub:
     """Parameters: `pool` (only that one), `limit_rate_bytes_s`, `concurrency` (replicas read at once), `older_than_s`
     (what was proved since is left out), `for_s` (begin to read nothing more after that time), `limit_bytes` (read no
-    more than about that)."""
+    more than about that), `repair` (False: only look)."""
 
     kind = "scrub"
 
@@ -83,6 +85,7 @@ class Reading:
 
     def __init__(self, hold: Hold, parameters: Parameters, started_us: int) -> None:
         self._hold, self._started_us = hold, started_us
+        self._repairing = Repairing(hold.catalog, hold.poolset) if parameters.get("repair", True) else None
         self._pace, self._at_once = Pace.of(hold.clock, parameters), at_once(parameters)
         time_s = parameters.get("for_s")
         self._until_us = None if time_s is None else started_us + int(float(time_s) * 1_000_000)
@@ -101,7 +104,8 @@ class Reading:
 
     def _one(self, item: tuple[int, Replica], progress: Progress) -> None:
         if not self.is_over():
-            verify(self._hold, item[0], item[1], progress, self._pace, since_us=self._started_us)
+            since_us, repairing = self._started_us, self._repairing
+            verify(self._hold, *item, progress, self._pace, since_us=since_us, repairing=repairing)
 
 
 def _bounds(parameters: Parameters) -> Bounds:
@@ -117,9 +121,11 @@ def _bounds(parameters: Parameters) -> Bounds:
 
 
 def verify(
-    hold: Hold, dataset_id: int, replica: Replica, progress: Progress, pace: Pace, *, since_us: int | None = None
-) -> None:
-    """Read one replica back and record what it is. With `since_us`, one that was proved after that is passed over."""
+    hold: Hold, dataset_id: int, replica: Replica, progress: Progress, pace: Pace,
+    *, since_us: int | None = None, repairing: Repairing | None = None,
+) -> None:  # fmt: skip
+    """Read one replica back and record what it is. With `since_us`, one that was proved after that is passed over; with
+    `repairing`, one that is damaged or missing is repaired where that can be."""
     try:
         if hold.poolset.get(replica.object_store_id) is None:
             raise Unavailable(f"pool {replica.object_store_id} is no longer in the configuration")
@@ -133,10 +139,34 @@ def verify(
         progress.done(objects=1)
         return
     except StoreError as error:
-        progress.failed(dataset_id, error, object_store_id=replica.object_store_id)
+        if repairing is None or not isinstance(error, Corrupt | NotFound):
+            progress.failed(dataset_id, error, object_store_id=replica.object_store_id)
+        else:
+            _repair(repairing, (dataset_id, replica.object_store_id), error, progress, pace)
         progress.done(objects=1, size_bytes=replica.size_bytes)
         return
     progress.done(objects=1, size_bytes=size)
+
+
+def _repair(
+    repairing: Repairing, which: tuple[int, str], found: StoreError, progress: Progress, pace: Pace
+) -> None:
+    """Repair what was found at this dataset and pool, and say how that went."""
+    dataset_id, pool = which
+
+    def passed(size_bytes: int) -> None:
+        pace.passed(size_bytes)
+        progress.check()
+
+    try:
+        repaired = repairing.repair(dataset_id, pool, passed)
+    except Cancelled:
+        raise
+    except HoldfastError as error:
+        progress.failed(dataset_id, found, f"{found}; not repaired: {error}", object_store_id=pool)
+        return
+    progress.count("repaired")
+    progress.failed(dataset_id, "Repaired", f"{found}; {repaired.words()}", object_store_id=pool)
 
 
 def _verify(hold: Hold, dataset: Dataset, replica: Replica, progress: Progress, pace: Pace) -> int:

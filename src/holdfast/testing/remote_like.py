@@ -50,7 +50,7 @@ from holdfast.errors import (
     Unavailable,
     Unsupported,
 )
-from holdfast.keys import Key
+from holdfast.keys import Key, is_listed
 from holdfast.seams import Clock, SystemClock
 from holdfast.stores.base import Capabilities, Driver, Leftover
 from holdfast.testing.remote_bucket import HEAD_BYTES, MARK, Bucket
@@ -216,7 +216,9 @@ class RemoteLike(Driver):
         self._begin("list", prefix)
         found = sorted(self.bucket.stats(), key=lambda stat: stat.key.encode())
         yield from (
-            stat for stat in found if stat.key.startswith(prefix) and stat.key.encode() > after.encode()
+            stat
+            for stat in found
+            if stat.key.startswith(prefix) and stat.key.encode() > after.encode() and is_listed(stat.key, prefix)
         )
 
     def sign_url(

@@ -22,7 +22,7 @@ import pytest
 
 from holdfast.blobs import BLOCK_BYTES, BytesBody, PutOptions
 from holdfast.errors import AlreadyExists, Conflict, NotFound, Unavailable, Unsupported
-from holdfast.keys import Key
+from holdfast.keys import QUARANTINE, Key
 from holdfast.stores.base import Driver, Store
 from holdfast.testing.store_kit import (
     KEY,
@@ -190,6 +190,20 @@ class DriverContract(StoreContract):
         driver.sync(keys)
         driver.sync(keys)
         assert all(backdoor.read(key) == key.encode() for key in keys)
+
+    def test_what_is_set_aside_is_kept_apart(self, driver: Driver) -> None:
+        name = Key(f"{QUARANTINE}20261122T080000Z-24-x.dat")
+        driver.put(KEY, BytesBody(b"bytes"))
+        driver.put(name, BytesBody(b"bad"), PutOptions(if_absent=True))
+        assert [stat.key for stat in driver.list()] == [KEY]
+        assert [(stat.key, stat.size_bytes) for stat in driver.list(QUARANTINE)] == [(name, 3)]
+        assert list(driver.list(QUARANTINE, after=name)) == []
+        assert list(driver.refused()) == []
+        assert [one for one in driver.leftovers() if not one.in_use] == []
+        assert read(driver, name) == b"bad"
+        driver.delete(name)
+        assert list(driver.list(QUARANTINE)) == []
+        assert read(driver, KEY) == b"bytes"
 
     def test_occupied(self, driver: Driver, backdoor: Backdoor) -> None:
         assert not driver.occupied(KEY)

@@ -51,6 +51,7 @@ def scrub(
         str | None,
         typer.Option("--limit", metavar="SIZE", help="Read about so much: 1TiB."),
     ] = None,
+    no_repair: Annotated[bool, typer.Option("--no-repair", help="Only look.")] = False,
     dry_run: DryRunOption = False,
     limit_rate: RateOption = None,
     concurrency: ConcurrencyOption = None,
@@ -59,8 +60,8 @@ def scrub(
     """Read every stored byte and compare it with its checksum.
 
     What was verified longest ago comes first, so that a part of it each night comes round. Marks what is damaged
-    or missing, gives adopted datasets their checksum. Changes and deletes no stored byte. Ends with 5 if something
-    is damaged, with 3 if something is missing.
+    or missing, and repairs it from a whole replica where there is one; the bad bytes are set aside. Gives adopted
+    datasets their checksum. Ends with 5 if something stays damaged, with 3 if something stays missing.
     """
     parameters = asked_for(pool, limit_rate, concurrency)
     if older_than is not None:
@@ -69,6 +70,8 @@ def scrub(
         parameters["for_s"] = words.duration_s(time, "--for")
     if limit is not None:
         parameters["limit_bytes"] = words.size_bytes(limit, "--limit")
+    if no_repair:
+        parameters["repair"] = False
     return operate(call, "scrub", parameters, dry_run=dry_run, detach=detach)
 
 

@@ -12,7 +12,7 @@ from holdfast.drivers.cloud.clients import Clients
 from holdfast.drivers.cloud.errors import read_answer
 from holdfast.drivers.cloud.requests import PAGE_MAX, Listed
 from holdfast.errors import NotFound, Unsupported
-from holdfast.keys import RESERVED_PREFIX, Key, key_problem
+from holdfast.keys import RESERVED_PREFIX, Key, is_listed, key_problem
 
 
 def head(clients: Clients, key: Key, operation: str) -> BlobStat:
@@ -36,7 +36,7 @@ def stat_of(key: Key, meta: Any) -> BlobStat:
 def list_keys(clients: Clients, prefix: str, after: str) -> Iterator[BlobStat]:
     """All blobs whose names are keys, in the order of their names' bytes."""
     for line in list_names(clients, prefix, after):
-        if key_problem(line.name) is None:
+        if is_listed(line.name, prefix):
             yield BlobStat(Key(line.name), line.size_bytes, line.tag, line.modified_us)
 
 
