@@ -155,7 +155,8 @@ class Entries:
         stat = new.stat
         size = bytes_of(stat.size_bytes, *blocks)
         whole = size == stat.size_bytes
-        with self._index.write() as writer:
+
+        def add(writer: sqlite3.Connection) -> Added:
             totals = totals_in(writer)
             if limits is not None and not limits.allow(totals, size):
                 raise NoRoom(f"no room for {size} bytes: what the cache holds is being read or pinned")
@@ -172,7 +173,9 @@ class Entries:
             writer.execute("UPDATE total SET entries=entries+1, held=held+?", (size,))
             if new.ticket is not None:
                 writer.execute("DELETE FROM room WHERE id=? AND file=?", (new.ticket.id, new.ticket.file))
-        return Added(Entry._make(row), full)
+            return Added(Entry._make(row), full)
+
+        return self._index.write_together(add)
 
     def record(self, entry: Entry, blocks: tuple[int, int], ticket: Ticket, *, boot: str, mtime_ns: int) -> bool:
         """These blocks are in the file now; so much less of the ticket is left. Whether the entry is whole with them.

@@ -13,16 +13,20 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from holdfast.layers.cached.trouble import CacheTrouble
 
 FORMAT = 1
 BUSY_S = 10.0
 CHECKPOINT_PAGES = 8000  # 32 MiB of log
+TOGETHER_MAX = 64  # that share a transaction
 _CORRUPT, _NOT_A_DATABASE = 11, 26  # SQLITE_CORRUPT, SQLITE_NOTADB
 _PRIMARY_CODE = 0xFF
+
+Out = TypeVar("Out")
 
 _SCHEMA = """
 CREATE TABLE entry (
@@ -68,6 +72,18 @@ class Damaged(CacheTrouble):
     """The index cannot be read any more: it has to be begun anew."""
 
 
+class _Turn:
+    """What somebody wants done in a transaction that others share, and what came of it."""
+
+    __slots__ = ("error", "is_done", "result", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: CacheTrouble | None = None
+        self.is_done = False
+
+
 class Index:
     """One process's way to the index at `path`. Safe from many threads; not from a forked child, which opens its own.
 
@@ -79,6 +95,7 @@ class Index:
         self._reading, self._writing = threading.Lock(), threading.RLock()
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
+        self._waiting: deque[_Turn] = deque()  # as many as there are threads
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """The first row, or None."""
@@ -116,6 +133,39 @@ class Index:
                 if isinstance(error, sqlite3.Error):
                     raise _translated(error) from error
                 raise
+
+    def write_together(self, work: Callable[[sqlite3.Connection], Out]) -> Out:
+        """The same for something short that many do at once: those who come while a transaction is under way share the
+        next one. `work` raises `CacheTrouble` only before it has changed anything; only its caller hears of that."""
+        mine = _Turn(work)
+        self._waiting.append(mine)
+        with self._writing:
+            while not mine.is_done:
+                self._do_waiting()
+        if mine.error is not None:
+            raise mine.error
+        result: Out = mine.result
+        return result
+
+    def _do_waiting(self) -> None:
+        turns = [self._waiting.popleft() for _ in range(min(len(self._waiting), TOGETHER_MAX))]
+        try:
+            with self.write() as writer:
+                for turn in turns:
+                    try:
+                        turn.result = turn.work(writer)
+                    except CacheTrouble as trouble:
+                        turn.error = trouble
+        except CacheTrouble as trouble:
+            for turn in turns:
+                turn.error = type(trouble)(*trouble.args)
+        except BaseException:
+            for turn in turns:
+                turn.error = CacheTrouble("the index was not written: what was written with it failed")
+            raise
+        finally:
+            for turn in turns:
+                turn.is_done = True
 
     def close(self) -> None:
         """Close both connections. Idempotent."""
