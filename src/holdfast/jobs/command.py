@@ -91,7 +91,7 @@ def _output_names(outputs: Sequence[str]) -> list[_Mistake]:
                 ("outputs", f"{name!r} cannot be the name of an output: {wrong}", "a plain file name")
             )
         if outputs.count(name) > 1:
-            found.append(("outputs", f"{name!r} is declared more than once", "one --output for each name"))
+            found.append(("outputs", f"{name!r} is declared more than once", "each name once"))
         if name.endswith("_files") and name.removesuffix("_files") in outputs:
             found.append(("outputs", f"in {name!r} lie another output's extra files", "another name"))
     return list(dict.fromkeys(found))
@@ -150,12 +150,12 @@ def _mistake(name: str, inputs: int, outputs: Sequence[str]) -> _Mistake | None:
         if int(number[1]) <= inputs:
             return None
         have = "there is only one input" if inputs == 1 else f"there are {inputs or 'no'} inputs"
-        return (where, have, "one --input for each placeholder")
+        return (where, have, "one input for each placeholder")
     declared = ", ".join(outputs) or "none"
     if name.startswith("output:"):
         if name.removeprefix("output:") in outputs:
             return None
-        return (where, f"there is no such output (declared: {declared})", "one --output for each placeholder")
+        return (where, f"there is no such output (declared: {declared})", "one output for each placeholder")
     if name.startswith("output"):
         return (where, "an output is named by its name", "{output:NAME}")
     return (where, "there is no such placeholder", "{input1}, {input2}, ... or {inputs}")

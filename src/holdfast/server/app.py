@@ -33,9 +33,10 @@ from holdfast.server.api import accounts, datasets, docs, events, jobs, operatio
 from holdfast.server.api.events import feed_of
 from holdfast.server.auth import Guard
 from holdfast.server.context import House, visit_of
+from holdfast.server.invalid import invalid_request
 from holdfast.server.limits import BodyLimit
 from holdfast.server.metrics import Metrics
-from holdfast.server.problem import HttpProblem, RenderError, answer, is_serious, title_of_status
+from holdfast.server.problem import HttpProblem, RenderError, answer, is_serious, wants_page
 from holdfast.server.settings import ServerSettings
 from holdfast.server.streams import ClientGone, Lingering, StreamThreads
 
@@ -107,8 +108,7 @@ class HoldfastApp:
             outgoing.status = 499
         except Exception as error:
             # what the routes' own handlers did not see: an error of the guard, or one that nobody expected
-            if is_serious(error):
-                log.exception("%s %s failed", scope["method"], scope["path"])
+            _log(scope["method"], scope["path"], error)
             if outgoing.complete:
                 return  # it was answered already, on its way to here
             if outgoing.started:
@@ -162,8 +162,7 @@ class HoldfastApp:
             self.house.intakes.close()
 
     async def _handle(self, request: Request, error: Exception) -> Response:
-        if is_serious(error):
-            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _log(request.method, request.url.path, error)
         return self._answer(request, error)
 
     async def _handle_unforeseen(self, request: Request, error: Exception) -> Response:
@@ -182,7 +181,8 @@ class HoldfastApp:
 
     async def _handle_invalid(self, request: Request, error: Exception) -> Response:
         found = cast("RequestValidationError", error)
-        return self._answer(request, HttpProblem(422, _invalid_words(found)))
+        for_a_person = self._render is not None and wants_page(request)
+        return self._answer(request, invalid_request(found, for_a_person=for_a_person))
 
     def _answer(self, request: Request, error: BaseException) -> Response:
         response = answer(request, error, self._render)
@@ -216,6 +216,18 @@ class _Outgoing:
         return self._now_s() - self._began_s
 
 
+def _log(method: str, path: str, error: Exception) -> None:
+    """What an administrator should know of. An error of ours says in words what happened; only one that nobody
+    expected, or that hides another, needs the way it came."""
+    if not is_serious(error):
+        return
+    where = path.encode("unicode_escape").decode("ascii")  # an address may have line breaks in it, a log line not
+    if isinstance(error, HoldfastError) and error.__cause__ is None:
+        log.error("%s %s failed: %s", method, where, str(error).replace("\n", " "))
+    else:
+        log.error("%s %s failed", method, where, exc_info=error)
+
+
 def _obey_override(scope: Scope) -> None:
     """Programs that can only GET and POST say what they mean in a header; tus wants that to count."""
     if scope["method"] == "POST" and scope["path"].startswith(uploads.router.prefix):
@@ -225,18 +237,6 @@ def _obey_override(scope: Scope) -> None:
 
 
 _WORDS = {404: "there is nothing at this address", 400: "the body cannot be read"}
-
-
-def _invalid_words(error: RequestValidationError) -> str:
-    """What is wrong with a request, in one line for each mistake."""
-    said = []
-    for mistake in error.errors()[:10]:
-        if mistake.get("type") == "json_invalid":
-            return "the body is no JSON"
-        place = [str(part) for part in mistake.get("loc", ())]
-        where = ".".join(place[1:]) or (place[0] if place else "")
-        said.append(f"{where}: {mistake.get('msg', 'is wrong')}")
-    return "; ".join(said) or title_of_status(422)
 
 
 def _is_still_sending(request: Request) -> bool:

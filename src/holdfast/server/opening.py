@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from holdfast.blobs import DEFAULT_GET, ByteRange, GetOptions, Reader
 from holdfast.catalog.base import Dataset
-from holdfast.errors import Unsupported
+from holdfast.errors import Corrupt, Unsupported
 from holdfast.hold.hold import Hold
 from holdfast.server.filenames import safe_filename
 from holdfast.server.ranges import Unsatisfiable, parse_ranges
@@ -33,6 +33,24 @@ def open_download(request: Request, hold: Hold, dataset: Dataset, extra_file: st
         if request.method == "HEAD" or _has_it(request, dataset):
             return Reader(io.BytesIO(), stat)
     return hold.reader(dataset.id, _options(request, dataset, extra_file), extra_file=extra_file)
+
+
+def as_opened(hold: Hold, dataset: Dataset, reader: Reader) -> Dataset:
+    """The dataset that these bytes are: the one that was found, or, replaced in between, the one that it is now.
+
+    Another size than any that was recorded is damage that is seen without reading: `Corrupt`, before a byte is sent
+    under a checksum that is not theirs.
+    """
+    size_bytes = reader.stat.size_bytes
+    found = dataset if dataset.size_bytes == size_bytes else hold.find(dataset.id)
+    if found.size_bytes == size_bytes:
+        return found
+    reader.close()
+    raise Corrupt(
+        f"dataset {dataset.id} in pool {found.object_store_id} is damaged: {found.size_bytes} bytes were stored, "
+        f"{size_bytes} are there; a scrub looks at what else is",
+        store=found.object_store_id or "", operation="open",
+    )  # fmt: skip
 
 
 def send_elsewhere(request: Request, hold: Hold, settings: ServerSettings, dataset: Dataset) -> Response | None:

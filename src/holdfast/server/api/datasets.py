@@ -20,7 +20,7 @@ from holdfast.server.content import download, preview
 from holdfast.server.context import hold_of, house_of, in_thread, require_user, visit_of
 from holdfast.server.inflow import Inflow
 from holdfast.server.intake import FORM_EXTRA_BYTES, Wanted, parse_labels, put_form, take_in
-from holdfast.server.opening import open_download, send_elsewhere
+from holdfast.server.opening import as_opened, open_download, send_elsewhere
 from holdfast.server.problem import HttpProblem
 from holdfast.server.settings import ServerSettings
 
@@ -223,7 +223,8 @@ async def content(
             elsewhere = send_elsewhere(request, house.hold, house.settings, found)
             if elsewhere is not None:
                 return elsewhere
-        return found, open_download(request, house.hold, found, extra_file)
+        reader = open_download(request, house.hold, found, extra_file)
+        return found if extra_file is not None else as_opened(house.hold, found, reader), reader
 
     opened = await in_thread(find)
     if isinstance(opened, Response):
