@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.measuring import Row
 
 HERE = Path(__file__).parent
-PARTS = ("storage", "scale", "http", "jobs", "commands", "objects")
+PARTS = ("storage", "scale", "http", "jobs", "commands", "objects", "moves")
 
 
 def main() -> int:
