@@ -25,7 +25,8 @@ HELP_BUDGET_S = 0.3
 EXPECTED = """
 init|check|config show|serve|worker|pools|pool show|pool set|pool rename|cache|cache ls|cache warm|cache drop|
 put|ls|show|path|get|replace|rm|restore|
-explain|scrub|reconcile|reap|ops|op show|op pause|op resume|op cancel|run|jobs|job show|job cancel|user add|
+explain|move|drain|rebalance|scrub|reconcile|reap|ops|op show|op pause|op resume|op cancel|op receipt|
+receipt verify|receipt key|run|jobs|job show|job cancel|user add|
 user ls|user set|token new|catalog upgrade|catalog create|catalog copy
 """
 

@@ -121,8 +121,18 @@ SECTIONS: tuple[Section, ...] = (
                     Leaf("pause", "ops:op_pause", "Let an operation stop after the step it is at."),
                     Leaf("resume", "ops:op_resume", "Take an operation up where it was."),
                     Leaf("cancel", "ops:op_cancel", "Stop an operation for good."),
+                    Leaf("receipt", "receipts:op_receipt", "Write what an operation has moved, blob by blob, signed."),
                 ),
                 "holdfast op show 3",
+            ),
+            Branch(
+                "receipt",
+                "Receipts of what was moved.",
+                (
+                    Leaf("verify", "receipts:receipt_verify", "Say whether a receipt is as this instance signed it."),
+                    Leaf("key", "receipts:receipt_key", "Print the public key with which receipts are verified."),
+                ),
+                "holdfast receipt verify drained.ndjson",
             ),
         ),
     ),

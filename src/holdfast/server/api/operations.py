@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from holdfast.operations import receipts
 from holdfast.operations.runner import Operations
 from holdfast.server.api import shapes
 from holdfast.server.api.paging import LIMIT, After, Limit, known_query_only, page
 from holdfast.server.context import House, house_of, require_admin
+
+BLOCK_BYTES = 64 * 1024
 
 router = APIRouter(prefix="/api/operations", tags=["operations"], dependencies=[Depends(known_query_only)])
 
@@ -56,6 +60,23 @@ def show(request: Request, operation_id: int) -> Response:
     return JSONResponse(operations.to_json(operations.get(operation_id)))
 
 
+@router.get(
+    "/{operation_id}/receipt",
+    response_class=Response,
+    responses={200: {"content": {receipts.MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "The receipt"}},
+)
+def receipt(request: Request, operation_id: int) -> Response:
+    """What it has moved, one blob a line; the last line is signed, and missing if the receipt was cut off."""
+    require_admin(request)
+    house = house_of(request)
+    lines = receipts.lines_of(house.hold, operations_of(house).get(operation_id))
+    headers = {
+        "Content-Disposition": f'attachment; filename="{receipts.file_name(operation_id)}"',
+        "Cache-Control": "no-store",
+    }  # fmt: skip
+    return StreamingResponse(_blocks(lines), media_type=receipts.MEDIA_TYPE, headers=headers)
+
+
 @router.post("/{operation_id}/{wish}", responses={200: {"model": shapes.Operation}})
 def steer(request: Request, operation_id: int, wish: Literal["pause", "resume", "cancel"]) -> Response:
     """Pause it, let it go on, or end it."""
@@ -63,3 +84,14 @@ def steer(request: Request, operation_id: int, wish: Literal["pause", "resume", 
     operations = operations_of(house_of(request))
     act = {"pause": operations.pause, "resume": operations.resume, "cancel": operations.cancel}[wish]
     return JSONResponse(operations.to_json(act(operation_id, actor=account.email)))
+
+
+def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Some hundred lines at a time: each block costs a turn of a thread."""
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
