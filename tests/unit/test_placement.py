@@ -22,6 +22,7 @@ from holdfast.placement.policy import (
     leaves,
     no_rounds,
     rank,
+    refusal,
     turn,
 )
 
@@ -398,3 +399,33 @@ def _takes(node: Node, pools: Mapping[str, PoolView]) -> bool:
     if node.kind == "distributed":
         return any(_takes(child, pools) for child in node.children if child.weight)
     return any(_takes(child, pools) for child in node.children)
+
+
+SIZES = st.integers(0, 1 << 50)
+
+
+@given(SIZES, SIZES, SIZES, st.none() | SIZES)
+def test_what_is_shown_of_a_pool_adds_up(used: int, free: int, reserved: int, everybodys: int | None):
+    """Also while bytes that have arrived are both in use and reserved."""
+    view = PoolView(
+        "a", capacity_bytes=used + free, used_bytes=used, free_bytes=free, reserved_bytes=reserved,
+        medium_reserved_bytes=None if everybodys is None else reserved + everybodys,
+    )  # fmt: skip
+    kept, left = view.kept_bytes(), view.open_bytes()
+    assert left is not None
+    assert used + kept + left <= used + free
+    assert 0 <= kept <= reserved
+    percent = view.percent_full()
+    assert percent is None or 0 <= percent <= 100
+    if used + reserved >= used + free:
+        assert percent in (None, 100)
+        assert refusal(Request(1), view) is not None, "full is what takes nothing more"
+    if left > 0:
+        assert refusal(Request(left), view) is None, "what is free can be had"
+        assert refusal(Request(left + 1), view) is not None
+
+
+def test_a_hair_below_full_is_not_full():
+    [choice] = rank(Request(1), Leaf("a"), {"a": PoolView("a", capacity_bytes=1000, used_bytes=998)})
+    assert choice.possible
+    assert "99% full" in choice.reason

@@ -81,7 +81,7 @@ def size(size_bytes: int | None) -> str:
 
 def percent(value: float | None) -> str:
     """`61%`, or nothing where there is no such number."""
-    return "" if value is None else f"{value:.0f}%"
+    return "" if value is None else f"{value if value >= 100 else min(value, 99):.0f}%"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -31,6 +31,7 @@ class PoolFacts:
     private: bool = False
     device: str | None = None
     quota_source: str | None = None
+    verify_every_s: int | None = None
     badges: tuple[tuple[str, str | None], ...] = ()
     allow_selection: bool = False
     check_old_style: bool = False
@@ -68,6 +69,10 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class PoolInfo:
     """Everything that users see of a pool. Sizes in bytes; None where there is no such number.
+
+    `used_bytes` is what its datasets have, `reserved_bytes` the room that is kept for writes under way, `free_bytes`
+    what nobody has and was promised to nobody: together never more than the capacity, and less by what others have on
+    the medium. Bytes that have arrived of a write under way are among those of others until it is done.
 
     `health` is what this process knows of a pool that can be away; `cache` its cache folders, where it has a cache.
     """

@@ -206,7 +206,7 @@ class PoolSet:
         facts, view = pool.facts, self.view(pool, row, is_patient=False)
         return PoolInfo(
             row.object_store_id, facts.type, facts.name, facts.description, row.state, facts.order, facts.weight,
-            row.datasets, row.used_bytes, row.reserved_bytes, view.capacity_bytes, view.free_bytes,
+            row.datasets, row.used_bytes, view.kept_bytes(), view.capacity_bytes, view.open_bytes(),
             view.percent_full(), facts.max_percent_full, private=facts.private, reachable=view.reachable,
             unreachable_because=view.unreachable_because, unwritable_because=view.unwritable_because,
             configured=True, location=facts.location, device=facts.device, quota_source=facts.quota_source,

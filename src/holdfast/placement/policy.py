@@ -73,10 +73,29 @@ class PoolView:
         return int(self.capacity_bytes * self.max_percent_full / 100)
 
     def percent_full(self) -> float | None:
-        """Bytes taken and reserved, in percent of the capacity."""
+        """Bytes taken and reserved, in percent of the capacity; 100 at most. Bytes of writes under way that are on the
+        medium already are in both: nobody can tell which of the medium's bytes these are."""
         if not self.capacity_bytes:
             return None
-        return 100 * (self.used_bytes + self.reserved_bytes) / self.capacity_bytes
+        return min(100.0, 100 * (self.used_bytes + self.reserved_bytes) / self.capacity_bytes)
+
+    def kept_bytes(self) -> int:
+        """Room that is kept for writes under way: what is reserved, but no more than is left. What does not fit into
+        that must have arrived."""
+        left = [self.reserved_bytes]
+        left += [] if self.capacity_bytes is None else [self.capacity_bytes - self.used_bytes]
+        left += [] if self.free_bytes is None else [self.free_bytes]
+        return max(0, min(left))
+
+    def open_bytes(self) -> int | None:
+        """Room that nobody has and that was promised to nobody, whatever the limit: with what is used and what is kept,
+        never more than the capacity. None if there is no such number."""
+        if self.free_bytes is None:
+            return None
+        promised = self.reserved_bytes if self.medium_reserved_bytes is None else self.medium_reserved_bytes
+        rooms = [self.free_bytes - promised]
+        rooms += [] if self.capacity_bytes is None else [self.capacity_bytes - self.used_bytes - self.reserved_bytes]
+        return max(0, min(rooms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +344,7 @@ def _fullness(view: PoolView) -> str:
     percent = view.percent_full()
     if percent is None:
         return "room unknown"
-    return f"{percent:.0f}% full"
+    return f"{percent if percent == 100 else min(percent, 99):.0f}% full"
 
 
 def _limit_words(view: PoolView) -> str:

@@ -66,9 +66,9 @@ class _Pools:
             for name, text in (
                 ("datasets", "Datasets in the pool"),
                 ("used_bytes", "Bytes of datasets in the pool"),
-                ("reserved_bytes", "Bytes reserved for writes under way"),
+                ("reserved_bytes", "Bytes kept free for writes under way"),
                 ("capacity_bytes", "Bytes that the medium holds"),
-                ("free_bytes", "Bytes that are free on the medium"),
+                ("free_bytes", "Bytes that nobody has and that were promised to nobody"),
                 ("reachable", "1 if the pool answers"),
             )
         }

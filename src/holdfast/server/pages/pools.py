@@ -137,8 +137,9 @@ def card_of(info: PoolInfo, place: str, infos: Sequence[PoolInfo] = ()) -> Card:
     """A pool's numbers as a bar and a legend that say the same."""
     capacity, free = info.capacity_bytes, info.free_bytes
     if capacity is not None and free is not None:
-        free = max(0, min(free, capacity - info.used_bytes))
-    others = 0 if capacity is None or free is None else max(0, capacity - free - info.used_bytes)
+        free = max(0, min(free, capacity - info.used_bytes - info.reserved_bytes))
+    known = info.used_bytes + info.reserved_bytes
+    others = 0 if capacity is None or free is None else max(0, capacity - free - known)
     limit = info.max_percent_full
     return Card(
         object_store_id=info.object_store_id,
