@@ -18,10 +18,13 @@ def test_a_scrub_finds_what_is_damaged(own_lab: Laboratory, new_page: NewPage):
     expect(page.locator("#operation [role=status]")).to_contain_text("done", timeout=20_000)
     findings = page.locator("section", has=page.get_by_role("heading", name="Findings"))
     expect(findings).to_contain_text("Corrupt")
+    cut_off = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.innerText)"
+    assert findings.locator("td").evaluate_all(cut_off) == [], "what was found can be read to its end"
     findings.get_by_role("link", name=f"Dataset {number}").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("damaged.txt")
     expect(page.locator("main")).to_contain_text("suspect")
     expect(page.locator(".notice.error")).to_have_count(1)
+    expect(page.locator(".notice.error")).to_contain_text("bring the file back from a backup")
 
 
 def test_files_that_nobody_knows_are_adopted(own_lab: Laboratory, new_page: NewPage):
