@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,12 +13,18 @@ import pytest
 from tests.contract.catalog_kit import in_children
 from tests.unit.cached.cache_kit import MIB, K, Lab, error_of, known, read_all, read_at, until
 
-from holdfast.blobs import ByteRange, BytesBody, FileBody, GetOptions, StreamBody
+from holdfast.blobs import ByteRange, BytesBody, FileBody, GetOptions, PutOptions, StreamBody
 from holdfast.errors import NotFound, PreconditionFailed, Unavailable
 from holdfast.keys import Key
-from holdfast.layers.cached import CachedDriver, CacheFolder
+from holdfast.layers.cached import CachedDriver, CacheFolder, index
+from holdfast.layers.cached.entries import NewEntry
+from holdfast.layers.cached.ledger import Limits
+from holdfast.layers.cached.trouble import NoRoom
+from holdfast.seams import SystemClock
 from holdfast.stores.base import Capabilities
 from holdfast.testing.remote_like import RemoteLike
+
+NEW = PutOptions(if_absent=True)
 
 # -- building ---------------------------------------------------------------------------------------------------------
 
@@ -333,6 +340,102 @@ def test_what_is_not_to_be_kept_is_not(lab: Lab, tmp_path):
     driver.put(K, FileBody(tmp_path / "given", 1, consume=True))
     assert not (tmp_path / "given").exists()
     assert driver.look(K) is None, "the old bytes are forgotten"
+
+
+# -- what the index is asked ------------------------------------------------------------------------------------------
+
+
+class StillClock(SystemClock):
+    """Nothing becomes due."""
+
+    def monotonic_s(self) -> float:
+        return 1000.0
+
+
+class Statements:
+    """What the caches of a test say to their indexes, as SQLite hears it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._heard: list[str] = []
+        connect = index._connect
+
+        def heard(path: str) -> sqlite3.Connection:
+            connection = connect(path)
+            connection.set_trace_callback(self._heard.append)
+            return connection
+
+        monkeypatch.setattr(index, "_connect", heard)
+
+    def count(self) -> tuple[int, int]:
+        """Transactions that write, and questions beside them (but those of the sweep in the background), since it was
+        last asked."""
+        heard = [one for one in self._heard if "EXISTS" not in one]
+        self._heard.clear()
+        begun = [number for number, one in enumerate(heard) if one.startswith("BEGIN")]
+        inside = sum(heard.index("COMMIT", number) - number + 1 for number in begun)
+        return len(begun), len(heard) - inside
+
+
+def test_a_small_blob_costs_one_transaction_and_few_questions(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    statements = Statements(monkeypatch)
+    driver = lab.cache(keep=True, clock=StillClock())
+    stats = [driver.put(Key(f"000/{number}"), BytesBody(b"x" * 100_000), NEW) for number in range(3)]
+    statements.count()
+    stats += [driver.put(Key(f"000/{number}"), BytesBody(b"x" * 100_000), NEW) for number in range(3, 13)]
+    transactions, questions = statements.count()
+    assert (transactions, questions) == (10, 10), "one to write, one to look what was there before"
+    for stat in stats:
+        driver.drop(stat.key)
+    read_all(driver, known(stats[0]), key=stats[0].key)
+    statements.count()
+    for stat in stats[1:11]:
+        read_all(driver, known(stat), key=stat.key)
+    transactions, questions = statements.count()
+    assert (transactions, questions) == (10, 20), "it looks again when it is alone with what it fetches"
+    for stat in stats[1:11]:
+        read_all(driver, known(stat), key=stat.key)
+    assert statements.count() == (0, 10)
+
+
+def test_who_records_at_the_same_time_shares_a_transaction(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    driver = lab.cache(keep=True)
+    driver.put(K, BytesBody(b"x"), NEW)
+    statements = Statements(monkeypatch)
+    other = lab.cache(keep=True)
+    other.put(Key("000/0"), BytesBody(b"x"), NEW)
+    statements.count()
+    slow = sqlite3.connect(lab.folder / "index.sqlite", isolation_level=None)
+    slow.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(8) as pool:
+        puts = [pool.submit(other.put, Key(f"000/{number}"), BytesBody(b"y"), NEW) for number in range(1, 9)]
+        until(lambda: len(lab.files()) == 10)
+        slow.rollback()
+        slow.close()
+        assert all(put.result().size_bytes == 1 for put in puts)
+    assert statements.count()[0] <= 4
+    assert len(other.contents()) == 10
+    lab.audit()
+
+
+def test_who_finds_no_room_does_not_harm_those_with_whom_it_shares(lab: Lab):
+    driver = lab.cache(keep=True, bound_bytes=10 * MIB)
+    driver.put(K, BytesBody(b"x"), NEW)
+    entries = driver._here().here.spots[0].place.entries
+    made = entries.versions("pool", K)[0]
+    barrier = threading.Barrier(8)
+
+    def add(number: int) -> str:
+        new = NewEntry(replace(made.stat, key=Key(f"000/{number}"), size_bytes=number % 2 * MIB), f"{number:032x}")
+        barrier.wait()
+        try:
+            entries.add("pool", new, (0, 1), Limits(MIB // 2, MIB), boot="", now_us=1)
+        except NoRoom:
+            return "no room"
+        return "added"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(add, range(8))) == ["added", "no room"] * 4
+    assert lab.rows("SELECT count(*), sum(held) FROM entry") == [(5, 1)]
 
 
 # -- several folders --------------------------------------------------------------------------------------------------

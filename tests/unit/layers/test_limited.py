@@ -17,6 +17,7 @@ from holdfast.blobs import BLOCK_BYTES, ByteRange, BytesBody, FileBody, GetOptio
 from holdfast.errors import Conflict, NotFound, Unavailable
 from holdfast.keys import Key
 from holdfast.layers.limited import LimitedDriver
+from holdfast.stores.streams import piece_of
 from holdfast.testing.failing_driver import FailingDriver, unavailable
 from holdfast.testing.store_kit import KEY, content_of, listed, read
 
@@ -158,7 +159,7 @@ def test_a_file_that_is_given_away_stays_one(inner: FailingDriver, clock: QuickC
     assert clock.slept == []
 
 
-@pytest.mark.parametrize("how", ["read", "read parts", "readinto"])
+@pytest.mark.parametrize("how", ["read", "read parts", "readinto", "pieces"])
 def test_what_is_read_takes_its_time(inner: FailingDriver, clock: QuickClock, how: str):
     driver = LimitedDriver(inner, bytes_per_s=BLOCK_BYTES, clock=clock)
     with driver.open(KEY, GetOptions(range=ByteRange(10))) as reader:
@@ -167,6 +168,8 @@ def test_what_is_read_takes_its_time(inner: FailingDriver, clock: QuickClock, ho
             got = reader.read()
         elif how == "read parts":
             got = b"".join(iter(lambda: reader.read(100_000), b""))
+        elif how == "pieces":
+            got = b"".join(iter(lambda: bytes(piece_of(reader, 100_000)), b""))
         else:
             buffer, got = bytearray(100_000), b""
             while count := reader.readinto(buffer):

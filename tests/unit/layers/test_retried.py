@@ -27,6 +27,7 @@ from holdfast.errors import (
 )
 from holdfast.keys import Key
 from holdfast.layers.retried import RetriedDriver
+from holdfast.stores.streams import piece_of
 from holdfast.testing.failing_driver import FailingDriver, unavailable
 from holdfast.testing.store_kit import KEY, content_of, listed, read, rest_of
 
@@ -247,10 +248,13 @@ def test_progress_never_goes_back_and_staging_is_told_once_for_the_same_bytes(in
 # -- streams ------------------------------------------------------------------------------------------------------
 
 
-def test_a_broken_stream_goes_on_where_it_broke(driver: RetriedDriver, inner: FailingDriver):
+@pytest.mark.parametrize("how", ["read", "pieces"])
+def test_a_broken_stream_goes_on_where_it_broke(driver: RetriedDriver, inner: FailingDriver, how: str):
     version = driver.put(KEY, BytesBody(CONTENT)).version
     inner.break_streams(0, 1, 70_000, BLOCK_BYTES, 2 * BLOCK_BYTES + 5, len(CONTENT) - 1)
-    assert read(driver, KEY) == CONTENT
+    with driver.open(KEY) as reader:
+        got = reader.read() if how == "read" else b"".join(iter(lambda: bytes(piece_of(reader, BLOCK_BYTES)), b""))
+    assert got == CONTENT
     assert [one.range for one in inner.opened] == [
         None, ByteRange(0, len(CONTENT)), ByteRange(1, len(CONTENT)), ByteRange(70_000, len(CONTENT)),
         ByteRange(BLOCK_BYTES, len(CONTENT)), ByteRange(2 * BLOCK_BYTES + 5, len(CONTENT)),

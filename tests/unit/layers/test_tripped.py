@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.unit.layers.layer_kit import QuickClock, failing
 
-from holdfast.blobs import BLOCK_BYTES, BytesBody, GetOptions
+from holdfast.blobs import BLOCK_BYTES, BytesBody, GetOptions, Reader
 from holdfast.errors import (
     AlreadyExists,
     Conflict,
@@ -29,6 +29,7 @@ from holdfast.errors import (
 from holdfast.keys import Key
 from holdfast.layers.tripped import TrippedDriver
 from holdfast.stores.caching import Guard, Health
+from holdfast.stores.streams import piece_of
 from holdfast.testing.failing_driver import FailingDriver, unavailable
 from holdfast.testing.store_kit import KEY, content_of, every_method, listed, read, rest_of
 
@@ -300,15 +301,25 @@ def test_what_says_nothing_of_the_pool(driver: TrippedDriver, inner: FailingDriv
 # -- readers and listings -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["read", "readinto"])
-def test_readers_that_break_count_although_they_could_be_opened(driver: TrippedDriver, inner: FailingDriver, how: str):
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda reader: len(reader.read(600)),
+        lambda reader: reader.readinto(bytearray(600)),
+        lambda reader: len(piece_of(reader, 600)),
+    ],
+    ids=["read", "readinto", "pieces"],
+)
+def test_readers_that_break_count_although_they_could_be_opened(
+    driver: TrippedDriver, inner: FailingDriver, take: Callable[[Reader], int]
+):
     inner.break_streams(*[1000] * 5)
     for number in range(1, 6):
         with driver.open(KEY) as reader:
-            assert (len(reader.read(600)) if how == "read" else reader.readinto(bytearray(600))) == 600
+            assert take(reader) == 600
             assert len(reader.read(600)) == 400
             with pytest.raises(Unavailable, match="cut"):
-                reader.read(600) if how == "read" else reader.readinto(bytearray(600))
+                take(reader)
         assert driver.health().failures == number
     with pytest.raises(Unavailable, match="has not answered"):
         driver.open(KEY)
