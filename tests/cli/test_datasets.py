@@ -73,6 +73,7 @@ def test_put_with_extra_files(lab: Lab):
         (["."], 2, "not a regular file"),
         (["here.txt", "--pool", "nopool"], 3, "nopool"),
         (["here.txt", "--label", "novalue"], 2, "--label run=7"),
+        (["here.txt", "--label", "run=7", "--label", "run=8"], 2, "run is 7 already; a label has one value"),
         (["here.txt", "here.txt", "--name", "one"], 2, "--name belongs to one file"),
         (["-", "-"], 2, "once"),
         (["here.txt", "--name", "a\nb"], 2, "control character"),
@@ -325,6 +326,15 @@ def test_explain_a_dataset(lab: Lab):
     assert "->  newdata  order 0" in answer.out
     shape = lab.json("explain", "1")
     assert shape["placement"][0]["chosen"] is True
+
+
+def test_explain_and_show_of_what_was_removed_and_purged(lab: Lab):
+    lab.put("a.txt", "a")
+    assert lab.call("rm", "1").code == 0
+    assert "a.txt (dataset 1) is in newdata, and was removed" in lab.call("explain", "1").out
+    assert lab.call("rm", "1", "--purge").code == 0
+    assert "a.txt (dataset 1) was in newdata, and was purged" in lab.call("explain", "1").out
+    assert "Full Path  none: it was purged" in lab.call("show", "1").out
 
 
 def test_explain_a_put_that_would_be(lab: Lab):

@@ -55,15 +55,16 @@ def rate_bytes_s(text: str, option: str) -> int:
 
 
 def labels(texts: Sequence[str]) -> dict[str, str]:
-    """`k=v` each; the last one of a key counts."""
+    """`k=v` each, every key once."""
     if len(texts) > LABELS_MAX:
         raise UsageError(f"a dataset may have {LABELS_MAX} labels; these are {len(texts)}")
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"--label {text}: a label is a key and a value, for example --label run=7")
-        found[key.strip()] = value
+        if found.setdefault(key.strip(), value) != value:
+            raise UsageError(f"--label {text}: {key.strip()} is {found[key.strip()]} already; a label has one value")
     return found
 
 

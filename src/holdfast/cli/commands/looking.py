@@ -139,6 +139,8 @@ def _card(hold: Hold, dataset: Dataset, shape: dict[str, Any]) -> list[render.Bl
 
 def _no_path(hold: Hold, dataset: Dataset) -> str:
     pool = None if dataset.object_store_id is None else hold.poolset.get(dataset.object_store_id)
+    if dataset.state == "purged":
+        return "none: it was purged"
     where = pool.facts.location if pool is not None and dataset.state == "ok" else None
     return f"none: it lies in {where}" if where else "none: it has no local file"
 
@@ -262,12 +264,15 @@ def explain(
     with call.hold() as hold:
         found = hold.explain(dataset)
         shape = hold.to_json(found)
-        where = f"in {render.clean(found.object_store_id)}" if found.object_store_id else "in no pool"
-        call.answer(
-            shape,
-            f"{render.clean(found.name)} (dataset {found.id}) is {where}",
-            *_reasons(shape["placement"]),
-        )
+        call.answer(shape, _where_it_is(found), *_reasons(shape["placement"]))
+
+
+def _where_it_is(dataset: Dataset) -> str:
+    where = f"in {render.clean(dataset.object_store_id)}" if dataset.object_store_id else "in no pool"
+    what = f"{render.clean(dataset.name)} (dataset {dataset.id})"
+    if dataset.state == "purged":
+        return f"{what} was {where}, and was purged"
+    return f"{what} is {where}" + (", and was removed" if dataset.state == "deleted" else "")
 
 
 def _explain_put(call: Invocation, size_bytes: int, user: str | None, pool: str | None) -> None:
