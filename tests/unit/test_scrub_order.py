@@ -258,6 +258,6 @@ def test_many_replicas_cost_no_more_than_a_page(hold: Hold):
         spent.append(time.perf_counter() - begun)
         assert [one.dataset_id for one in page[:3]] == [149_000, 149_001, 149_002]
         assert (figures.oldest_us, figures.overdue, figures.never) == (1002, 0, 0)
-    assert min(spent) < 0.02, "it looks at the ends of an index"
+    assert min(spent) < 0.05, "it looks at the ends of an index"
     late = ledger.figures("a", hold.clock.now_us())
     assert (late.overdue, late.overdue_bytes >= 69_000) == (10_000, True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, literal_column, select
+from sqlalchemy import Select, and_, bindparam, case, func, literal_column, select
 
 from holdfast.catalog import schema
 from holdfast.catalog.base import Replica, Row
@@ -43,7 +43,6 @@ class Figures:
 
     oldest_us: int | None
     never: int
-    never_bytes: int
     overdue: int
     overdue_bytes: int
     suspect: int
@@ -151,8 +150,8 @@ class IntegrityLedger:
             row = self._figures.one(cursor, {"pool": pool, "before_us": before_us})
         proved_us, recorded_us, *rest = row
         known = [int(one) for one in (proved_us, recorded_us) if one is not None]
-        never, never_bytes, overdue, overdue_bytes, suspect, missing = (int(one) for one in rest)
-        return Figures(min(known, default=None), never, never_bytes, overdue, overdue_bytes, suspect, missing)
+        never, late, late_bytes, overdue, overdue_bytes, suspect, missing = (int(one) for one in rest)
+        return Figures(min(known, default=None), never, late + overdue, late_bytes + overdue_bytes, suspect, missing)
 
 
 def _figures() -> Select[Any]:
@@ -184,15 +183,20 @@ def _figures() -> Select[Any]:
         select(_REPLICA.c.dataset_id).where(here).where(_REPLICA.c.state == state).limit(COUNTED_MAX).subquery(state)
         for state in ("suspect", "missing")
     ]
+    before = bindparam("before_us", type_=schema.Whole)
     of_never = select(
         func.min(never.c.created_us).label("since"), func.count().label("n"),
-        func.coalesce(func.sum(never.c.size_bytes), 0).label("size"),
+        func.coalesce(func.sum(case((never.c.created_us < before, 1), else_=0)), 0).label("late"),
+        func.coalesce(func.sum(case((never.c.created_us < before, never.c.size_bytes), else_=0)), 0).label("size"),
     ).subquery("of_never")  # fmt: skip
     of_overdue = select(
         func.count().label("n"), func.coalesce(func.sum(overdue.c.size_bytes), 0).label("size")
     ).select_from(overdue).subquery("of_overdue")  # fmt: skip
     counts = [select(func.count()).select_from(one).scalar_subquery() for one in bad]
-    return select(oldest, of_never.c.since, of_never.c.n, of_never.c.size, of_overdue.c.n, of_overdue.c.size, *counts)
+    return select(
+        oldest, of_never.c.since, of_never.c.n, of_never.c.late, of_never.c.size, of_overdue.c.n, of_overdue.c.size,
+        *counts,
+    )  # fmt: skip
 
 
 def _in_order(rows: list[Row]) -> list[Due]:

@@ -71,6 +71,7 @@ def facts_of(placed: PlacedPool) -> PoolFacts:
         private=pool.private,
         device=pool.device,
         quota_source=pool.quota.source,
+        verify_every_s=pool.integrity.verify_every_s,
         badges=tuple((badge.type, badge.message) for badge in pool.badges),
         allow_selection=pool.allow_selection,
         check_old_style=pool.check_old_style,

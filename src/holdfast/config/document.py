@@ -58,6 +58,13 @@ class QuotaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegrityConfig:
+    """How old the oldest proof of a stored byte may become; None: no target."""
+
+    verify_every_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Badge:
     """A property of a pool that users see, with the administrator's words."""
 
@@ -90,6 +97,7 @@ class PoolConfig:
     extra_dirs: Mapping[str, str] = field(default_factory=FrozenMapping)
     check_old_style: bool = False
     durability: Literal["full", "process"] = "full"
+    integrity: IntegrityConfig = IntegrityConfig()
     options: Mapping[str, object] = field(default_factory=FrozenMapping)
 
     @property

@@ -27,7 +27,7 @@ from holdfast.config.secrets import MASK, Secret
 
 Secrets = Literal["masked", "shown"]
 
-_NOT_IN_LINE = ("object_store_id", "type", "quota", "badges", "extra_dirs", "options")
+_NOT_IN_LINE = ("object_store_id", "type", "quota", "integrity", "badges", "extra_dirs", "options")
 
 
 def to_document(config: HoldfastConfig, *, secrets: Secrets = "masked") -> dict[str, Any]:
@@ -81,6 +81,8 @@ def _pool(node: PoolNode, above: tuple[RouterNode, ...], secrets: Secrets) -> di
         if each.name not in _NOT_IN_LINE and value is not None:
             found[each.name] = _plain(value, secrets)
     found["quota"] = _given(pool.quota, secrets)
+    if pool.integrity.verify_every_s is not None:
+        found["integrity"] = _given(pool.integrity, secrets)
     if pool.badges:
         found["badges"] = [_badge(badge) for badge in pool.badges]
     if pool.extra_dirs:

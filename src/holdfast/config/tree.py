@@ -11,6 +11,7 @@ from typing import Any, cast
 from holdfast.config.definitions import Definition
 from holdfast.config.document import (
     FrozenMapping,
+    IntegrityConfig,
     PoolConfig,
     PoolNode,
     QuotaConfig,
@@ -30,6 +31,7 @@ INHERITED = (
     "device",
     "check_old_style",
     "durability",
+    "integrity.verify_every_s",
 )
 """What a router, or the root of the document, says for every pool below that does not say it."""
 
@@ -183,6 +185,7 @@ def make_pool(definition: Definition) -> PoolConfig:
         object_store_id=definition.object_store_id,
         type=definition.type_name,
         quota=quota,
+        integrity=IntegrityConfig(cast("int | None", fields.get("integrity.verify_every_s"))),
         options=_nested(definition),
         **plain,
     )

@@ -11,6 +11,8 @@ from holdfast.config import vocabulary_remote as remote
 from holdfast.config.keys import Key
 from holdfast.config.values import (
     BADGES,
+    DURATION,
+    DURATION_WITH_UNIT,
     EXTRA_DIRS,
     FLAG,
     GALAXY_PERCENT,
@@ -81,6 +83,13 @@ DURABILITY_KEY = Key(
     default="full",
     galaxy=False,
 )
+VERIFY_KEY = Key(
+    "integrity.verify_every_s",
+    DURATION,
+    "the target: no stored byte is older than this since it was last verified (scrub does that); none, if not given",
+    short=("integrity.verify_every", DURATION_WITH_UNIT),
+    galaxy=False,
+)
 _PLACE_IN_TREE = (
     Key(
         "order",
@@ -140,6 +149,7 @@ POOL_KEYS: tuple[Key, ...] = (
     Key("extra_dirs", EXTRA_DIRS, "folders for jobs (job_work) and temporary files (temp)", xml=("extra_dir",)),
     OLD_STYLE_KEY,
     DURABILITY_KEY,
+    VERIFY_KEY,
 )
 
 DISK_KEYS: tuple[Key, ...] = (
@@ -201,6 +211,7 @@ ROUTER_KEYS: tuple[Key, ...] = (
     Key("device", TEXT, "device of every pool below that does not say it", galaxy=False),
     OLD_STYLE_KEY,
     DURABILITY_KEY,
+    VERIFY_KEY,
     Key("name", TEXT, "", no_effect=_ROUTER_TEXT),
     Key("description", PARAGRAPH, "", xml=("description",), no_effect=_ROUTER_TEXT),
     Key("badges", BADGES, "", xml=("badges",), no_effect=_ROUTER_TEXT),

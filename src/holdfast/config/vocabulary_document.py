@@ -21,7 +21,7 @@ from holdfast.config.values import (
     choice,
     whole,
 )
-from holdfast.config.vocabulary import DURABILITY_KEY, OLD_STYLE_KEY, STORE_BY
+from holdfast.config.vocabulary import DURABILITY_KEY, OLD_STYLE_KEY, STORE_BY, VERIFY_KEY
 
 ROOT_KEYS: tuple[Key, ...] = (
     Key("state_dir", PATH, "where Holdfast keeps what is its own", default="./holdfast-state"),
@@ -128,6 +128,7 @@ DEFAULT_KEYS: tuple[Key, ...] = (
     Key("search_for_missing", FLAG, "search_for_missing of the root of the tree"),
     OLD_STYLE_KEY,
     DURABILITY_KEY,
+    VERIFY_KEY,
     Key("file_path", PATH, "galaxy.yml's: files_dir of a disk that does not say it"),
     Key("jobs_directory", PATH, "galaxy.yml's: job_work of every pool that does not say it"),
     Key("new_file_path", PATH, "galaxy.yml's: temp of every pool that does not say it"),

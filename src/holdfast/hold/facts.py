@@ -9,6 +9,7 @@ from typing import Any
 from holdfast import layout
 from holdfast.catalog.base import PoolState
 from holdfast.errors import Unavailable
+from holdfast.hold.integrity import PoolIntegrity
 from holdfast.hold.shapes import cache_json, health_json
 from holdfast.stores.base import Driver
 from holdfast.stores.caching import Cache, CacheUsage, Guard, Health
@@ -104,6 +105,7 @@ class PoolInfo:
     unwritable_because: str = ""
     health: Health | None = None
     cache: tuple[CacheUsage, ...] | None = None
+    integrity: PoolIntegrity | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The shape of the API and of `holdfast pools --json`."""
@@ -121,6 +123,7 @@ class PoolInfo:
             "badges": [{"type": kind, "message": message} for kind, message in self.badges],
             "health": None if self.health is None else health_json(self.health),
             "cache": None if self.cache is None else [cache_json(usage) for usage in self.cache],
+            "integrity": None if self.integrity is None else self.integrity.to_json(),
         }  # fmt: skip
 
 

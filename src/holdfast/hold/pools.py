@@ -13,10 +13,12 @@ from holdfast import layout
 from holdfast.blobs import BlobStat, Usage
 from holdfast.catalog.base import PoolRow
 from holdfast.catalog.catalog import Catalog
+from holdfast.catalog.integrity import IntegrityLedger
 from holdfast.errors import HoldfastError, NotFound, Unavailable
 from holdfast.hold.asking import Medium, ask, ask_one
 from holdfast.hold.decision import Decision
 from holdfast.hold.facts import Pool, PoolCheck, PoolInfo, offline
+from holdfast.hold.integrity import integrity_of
 from holdfast.hold.preflight import check_left_behind, check_pool
 from holdfast.hold.recognition import Recognition
 from holdfast.keys import Key
@@ -33,6 +35,7 @@ class PoolSet:
     def __init__(self, pools: Sequence[Pool], tree: Node, catalog: Catalog, entropy: Entropy) -> None:
         self.tree = tree
         self._catalog = catalog
+        self._integrity = IntegrityLedger(catalog.db)
         self._pools = {pool.object_store_id: pool for pool in pools}
         self.order = [leaf.object_store_id for leaf in leaves(tree)]
         self.places = [
@@ -213,6 +216,9 @@ class PoolSet:
             badges=facts.badges, allow_selection=facts.allow_selection, store_by=facts.store_by,
             health=None if pool.guard is None else pool.guard.health(),
             cache=None if pool.cache is None else tuple(pool.cache.cache_usage()),
+            integrity=integrity_of(
+                self._integrity, row.object_store_id, facts.verify_every_s, self._catalog.clock.now_us()
+            ),
         )  # fmt: skip
 
     # -- preflight ----------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ class Repairing:
         self._pools.recognition.ready(object_store_id)
         prepared = self._catalog.repairs.begin(dataset_id, object_store_id)
         try:
+            if pool.cache is None and not _others(prepared.dataset, object_store_id):
+                raise _nothing_whole("there is no other replica")
             return self._repair(prepared, pool, _Watch(self._catalog, prepared, on_bytes))
         finally:
             with suppress(HoldfastError):  # the catalog may be what is in trouble; `reap` does it then
@@ -129,8 +131,7 @@ class Repairing:
             if body is not None:
                 yield f"the cache of pool {pool.object_store_id}", body
                 return
-        why = "; ".join(reasons) or "there is no other replica"
-        raise Conflict(f"no whole bytes are left to repair it from: {why}")
+        raise _nothing_whole("; ".join(reasons) or "there is no other replica")
 
     def _of_replica(
         self, prepared: RepairPrepared, replica: Replica, blob: _Blob, watch: _Watch, reasons: list[str]
@@ -187,6 +188,10 @@ class Repairing:
             if store.stat(name).size_bytes == stat.size_bytes:  # a copy, where there are no links
                 return name
         raise Conflict(f"{blob.key} in pool {store.name} has changed while it was to be repaired; scrub it again")
+
+
+def _nothing_whole(why: str) -> Conflict:
+    return Conflict(f"no whole bytes are left to repair it from: {why}")
 
 
 def _blobs(prepared: RepairPrepared) -> Iterator[_Blob]:

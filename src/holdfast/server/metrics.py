@@ -89,7 +89,27 @@ class _Pools:
                 health.add_metric([pool.object_store_id], _HEALTH[pool.health.state])
         yield from gauges.values()
         yield health
+        yield from _integrity(pools)
         yield from _caches(pools)
+
+
+_INTEGRITY = (
+    ("oldest_unverified_seconds", "oldest_s", "How long ago the byte was verified whose verification is the oldest"),
+    ("oldest_unverified_target_seconds", "target_s", "How long ago that may be, by the configuration"),
+    ("overdue_bytes", "overdue_bytes", "Bytes of datasets that were verified longer ago (a large number is a minimum)"),
+    ("damaged_datasets", "damaged", "Datasets whose bytes here are not what was stored"),
+    ("missing_datasets", "missing", "Datasets whose bytes are not here any more"),
+)
+
+
+def _integrity(pools: list[PoolInfo]) -> Iterator[Metric]:
+    for name, field, text in _INTEGRITY:
+        gauge = GaugeMetricFamily(f"holdfast_pool_{name}", text, labels=("pool",))
+        for pool in pools:
+            value = None if pool.integrity is None else getattr(pool.integrity, field)
+            if value is not None:
+                gauge.add_metric([pool.object_store_id], float(value))
+        yield gauge
 
 
 _CACHE_GAUGES = (

@@ -43,8 +43,25 @@ def _table(found: list[PoolInfo]) -> render.Table:
         columns.insert(5, (render.Column("RESERVED", right), lambda info: render.size(info.reserved_bytes)))
     if any(info.max_percent_full is not None for info in found):
         columns.append((render.Column("LIMIT", right), lambda info: render.percent(info.max_percent_full)))
+    if any(info.integrity is not None and info.integrity.target_s is not None for info in found):
+        columns.append((render.Column("VERIFIED"), _verified_words))
     rows = [[words_of(info) for _, words_of in columns] for info in found]
     return render.Table(tuple(column for column, _ in columns), rows, "No pools are configured.")
+
+
+def _verified_words(info: PoolInfo) -> str:
+    """How long ago the oldest verification was, and whether that is in time."""
+    known = info.integrity
+    if known is None or known.oldest_s is None:
+        return ""
+    said = f"{render.span(known.oldest_s)} ago"
+    if known.target_s is None:
+        return said
+    target = render.span(known.target_s)
+    if known.is_met:
+        return f"{said} (target: {target})"
+    at_least = "at least " if known.at_least else ""
+    return f"{said}, LATE: {at_least}{render.size(known.overdue_bytes)} older than {target}"
 
 
 def _state_words(info: PoolInfo) -> str:
@@ -114,6 +131,13 @@ def _cache_words(usage: CacheUsage) -> str:
     return f"{render.clean(usage.folder)}: {render.size(usage.held_bytes)}{bound}{hits}"
 
 
+def _damage_words(info: PoolInfo) -> str:
+    known = info.integrity
+    if known is None or not (known.damaged or known.missing):
+        return ""
+    return f"{known.damaged:,} damaged, {known.missing:,} missing"
+
+
 def _card(info: PoolInfo) -> list[render.Block]:
     from holdfast.hold.shapes import health_words
 
@@ -132,6 +156,8 @@ def _card(info: PoolInfo) -> list[render.Block]:
         ("Reserved", render.size(info.reserved_bytes)),
         ("Free", render.size(info.free_bytes)),
         ("Capacity", render.size(info.capacity_bytes) + full),
+        ("Verified", _verified_words(info)),
+        ("Damaged", _damage_words(info)),
         ("Order", "" if info.order is None else str(info.order)),
         ("Weight", "" if info.weight is None else f"{info.weight:g}"),
         ("Device", render.clean(info.device or "")),

@@ -138,6 +138,21 @@ class CacheFolder(BaseModel):
     damaged: int
 
 
+class Integrity(BaseModel):
+    """How long ago a pool's bytes were verified: the oldest of these times, and what is older than the target."""
+
+    oldest_verified: str | None
+    oldest_unverified_s: float | None
+    target_s: int | None
+    target_met: bool | None
+    overdue: int
+    overdue_bytes: int
+    never_verified: int
+    damaged: int
+    missing: int
+    at_least: bool
+
+
 class Pool(BaseModel):
     """A pool. Sizes are null where there is no such number; `health` and `cache` where it has none: local pools."""
 
@@ -161,6 +176,7 @@ class Pool(BaseModel):
     reachable: bool
     health: Health | None = None
     cache: list[CacheFolder] | None = None
+    integrity: Integrity | None = None
 
 
 class PoolChange(Strict):
