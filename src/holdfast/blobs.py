@@ -197,20 +197,27 @@ class Reader:
     what keeps that path valid (a lease).
     """
 
-    __slots__ = ("_on_close", "local_path", "stat", "stream")
+    __slots__ = ("_local_path", "_on_close", "stat", "stream")
 
     def __init__(
         self,
         stream: BinaryIO,
         stat: BlobStat,
         *,
-        local_path: Path | None = None,
+        local_path: Path | str | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.stream = stream
         self.stat = stat
-        self.local_path = local_path
+        self._local_path = local_path
         self._on_close = on_close
+
+    @property
+    def local_path(self) -> Path | None:
+        """See the class."""
+        if isinstance(self._local_path, str):  # made when it is wanted: most readers are only read
+            self._local_path = Path(self._local_path)
+        return self._local_path
 
     def read(self, size_bytes: int = -1, /) -> bytes:
         return self.stream.read(size_bytes)

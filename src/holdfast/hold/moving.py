@@ -236,6 +236,7 @@ class _Run:
     def __init__(self, catalog: Catalog, pools: PoolSet, on_bytes: OnBytes | None, at_once: int | None) -> None:
         self._catalog, self._pools, self._on_bytes, self._at_once = catalog, pools, on_bytes, at_once
         self.written: dict[tuple[str, Key], str] = {}  # by pool and name: since then ours, in that version
+        self._apart: set[tuple[str, str]] = set()  # pools that were seen to share no file system
 
     def at_once(self, prepared: Sequence[MovePrepared]) -> int:
         """How many datasets are copied side by side: what was asked for, or as many as pays."""
@@ -334,11 +335,12 @@ class _Run:
         prepared = copied.prepared
         source_prefix = layout.extra_files_prefix_of(prepared.source.key)
         sources = [layout.extra_file_key(source_prefix, one.path) for one in prepared.extra_files]
+        opened: Sequence[Reader | None] = readers or [None] * len(copied.stats)
         try:
             read = [
                 self._prove(prepared, source, stat, reader)
                 for source, stat, reader in zip(
-                    [*sources, prepared.source.key], copied.stats, readers or [None] * len(copied.stats), strict=True
+                    [*sources, prepared.source.key], copied.stats, opened, strict=True
                 )
             ]
         except Cancelled:
@@ -381,6 +383,8 @@ class _Run:
                 raise
             raise _damaged(prepared, error) from error
         self.written[prepared.object_store_id, target] = stat.version
+        if version is not None and stat.version != version:
+            self._apart.add((prepared.source.object_store_id, prepared.object_store_id))
         return stat
 
     def _body(
@@ -390,6 +394,8 @@ class _Run:
         store = self._store(pool)
         if store.capabilities.remote:
             return BlobBody(store, key, size_bytes, FRESH)
+        if (pool, prepared.object_store_id) in self._apart:
+            return BlobBody(store, key, size_bytes, GetOptions())
         with store.open(key) as reader:
             path, stat = reader.local_path, reader.stat
         if path is None or stat.size_bytes != size_bytes:
@@ -410,6 +416,8 @@ class _Run:
         )  # fmt: skip
 
     def _is_same_file(self, prepared: MovePrepared, source: Key, there: Reader) -> bool:
+        if (prepared.source.object_store_id, prepared.object_store_id) in self._apart:
+            return False
         store = self._store(prepared.source.object_store_id)
         if store.capabilities.remote:
             return False

@@ -131,7 +131,7 @@ class DiskDriver(Driver):
                 os.posix_fadvise(fd, 0, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
             wanted = options.range
             stream = io.FileIO(fd, "r") if wanted is None else FileRange(fd, *wanted.within(found.st_size))
-            return Reader(stream, stat_of(key, found), local_path=Path(path))
+            return Reader(stream, stat_of(key, found), local_path=path)
         raise Unavailable(f"{key} in pool {self._name} keeps changing", store=self._name, key=key, operation="open")
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[BlobStat]:

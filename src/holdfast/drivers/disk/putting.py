@@ -36,7 +36,8 @@ class Putting:
 
     def put(self, key: Key, body: Body, options: PutOptions, *, durable: bool) -> BlobStat:
         """Store all of `body` under `key`, or nothing."""
-        options = replace(options, on_staged=_once(options.on_staged))
+        if isinstance(body, FileBody) and (body.consume or body.share) and options.on_staged is not None:
+            options = replace(options, on_staged=_once(options.on_staged))
         if isinstance(body, FileBody) and body.consume:
             taken = self._rename(key, body, options, durable=durable)
             if taken is not None:
@@ -284,10 +285,8 @@ def _alone_in(folder: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _once(tell: Callable[[BlobStat], None] | None) -> Callable[[BlobStat], None] | None:
-    """A put that turns from renaming to copying is staged once all the same."""
-    if tell is None:
-        return None
+def _once(tell: Callable[[BlobStat], None]) -> Callable[[BlobStat], None]:
+    """A put that turns from renaming or linking to copying is staged once all the same."""
     told: list[BlobStat] = []
 
     def tell_once(stat: BlobStat) -> None:
