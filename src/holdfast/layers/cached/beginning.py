@@ -29,6 +29,7 @@ from holdfast.layers.cached.place import Place
 from holdfast.layers.cached.stream import PastStream, reader_of
 from holdfast.layers.cached.trouble import CacheTrouble, Mismatch, on_disk
 from holdfast.stores.base import Driver
+from holdfast.stores.streams import piece_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -150,9 +151,13 @@ def _door_of(pool: str, key: str) -> int:
 
 
 def _all_of(pool: str, reader: Reader, size_bytes: int) -> memoryview:
-    """So many bytes of a reader; `Unavailable` if it gives fewer."""
+    """So many bytes of a reader, where they came in one piece without a copy; `Unavailable` if it gives fewer."""
+    first = memoryview(piece_of(reader, size_bytes)) if size_bytes else memoryview(b"")
+    if len(first) == size_bytes:
+        return first
     content = memoryview(bytearray(size_bytes))
-    done = 0
+    content[: len(first)] = first
+    done = len(first)
     while done < size_bytes:
         count = reader.readinto(content[done:])
         if count == 0:

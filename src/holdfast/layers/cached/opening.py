@@ -64,8 +64,9 @@ class Opening:
         """The blob, whole and compared with what is known of it, with a lease. `CacheTrouble`, the pool's errors."""
         options = replace(options, local=True, range=None)
         mismatches = 0
-        for _ in range(ATTEMPTS):
-            spot.place.ready()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                spot.place.ready()
             try:
                 held = self._held(spot, key, options, FIRST_LOCAL_BLOCKS)
                 if held is None:
@@ -107,8 +108,9 @@ class Opening:
             held = self.make_whole(spot, key, options)
             return self._reader(held, options)
         mismatches = 0
-        for _ in range(ATTEMPTS):
-            spot.place.ready()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                spot.place.ready()
             try:
                 found = self._held(spot, key, options, _first_blocks(options))
                 if isinstance(found, Reader):
