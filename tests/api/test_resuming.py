@@ -415,6 +415,57 @@ def test_there_is_room_or_it_is_refused_at_once(tmp_path: Path):
             assert spools(served) == []
 
 
+def test_announced_uploads_are_promised_the_room_of_a_pool_with_a_capacity(tmp_path: Path):
+    """Its limit is the catalog's, and no file system keeps it: what is announced must fit beside what was announced."""
+    small = make_hold(tmp_path, pools=["small"], pool=", capacity: 10 MiB")
+    with small as hold, running(hold, tmp_path) as served:
+        add_people(served)
+        with served.client(ALICE) as alice, served.client(ADMIN) as admin:
+            first, second = announce(alice, 6 * MIB), announce(admin, 4 * MIB)
+            headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(filename="a byte too many")}
+            refused = alice.post("/api/uploads", headers=headers)
+            assert refused.status_code == 507
+            assert "promised to uploads that are not finished" in refused.json()["detail"]
+            assert alice.delete(first, headers=TUS).status_code == 204, "and its room is given back"
+            first = announce(alice, 6 * MIB)
+            assert patch(admin, second, 0, b"s" * 4 * MIB).status_code == 204
+            assert patch(alice, first, 0, b"f" * 6 * MIB).status_code == 204, "what was promised is there in the end"
+            assert sorted(one["size_bytes"] for one in admin.get("/api/datasets").json()) == [4 * MIB, 6 * MIB]
+            assert alice.post("/api/uploads", headers=headers).status_code == 507
+
+
+def test_an_upload_that_would_be_promised_too_much_goes_to_the_next_pool(tmp_path: Path):
+    with make_hold(tmp_path, pool=", capacity: 10 MiB") as hold, running(hold, tmp_path) as served:
+        add_people(served)
+        with served.client(ALICE) as alice:
+            uploads = [announce(alice, 6 * MIB, name=f"{at}") for at in range(2)]
+            headers = {**TUS, "Upload-Length": str(6 * MIB), "Upload-Metadata": metadata(filename="third")}
+            assert alice.post("/api/uploads", headers=headers).status_code == 507
+            for upload in uploads:
+                assert patch(alice, upload, 0, b"x" * 6 * MIB).status_code == 204
+            pools = sorted(one["object_store_id"] for one in alice.get("/api/datasets").json())
+            assert pools == ["newdata", "olddata"]
+
+
+def test_many_announce_at_once_and_are_promised_what_there_is(tmp_path: Path):
+    small = make_hold(tmp_path, pools=["small"], pool=", capacity: 10 MiB")
+    with small as hold, running(hold, tmp_path) as served:
+        add_people(served)
+        answers: list[int] = []
+
+        def one(at: int) -> None:
+            headers = {**TUS, "Upload-Length": str(3 * MIB), "Upload-Metadata": metadata(filename=f"{at}")}
+            with served.client(ALICE) as alice:
+                answers.append(alice.post("/api/uploads", headers=headers).status_code)
+
+        threads = [threading.Thread(target=one, args=(at,)) for at in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [201] * 3 + [507] * 9
+
+
 def test_announced_uploads_take_their_room_on_the_disk(small_disk: Callable[..., Disk]):
     """Two uploads that do not fit together: the second one hears it before its first byte."""
     disk = small_disk(64)
@@ -618,8 +669,8 @@ def of_another_boot(served: Served, upload: str) -> None:
     with uploads.write() as cursor:
         cursor.execute("SELECT parameters FROM upload WHERE id = ?", (upload.rpartition("/")[2],))
         parameters = json.loads(cursor.fetchone()[0])
-        assert parameters[-1].count(" ") == 1, "host and boot"
-        parameters[-1] = parameters[-1].partition(" ")[0] + " 00000000-0000-4000-8000-000000000000"
+        assert parameters[5].count(" ") == 1, "host and boot"
+        parameters[5] = parameters[5].partition(" ")[0] + " 00000000-0000-4000-8000-000000000000"
         cursor.execute("UPDATE upload SET parameters = ?", (json.dumps(parameters),))
 
 

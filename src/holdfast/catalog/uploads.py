@@ -14,11 +14,12 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from holdfast.catalog import schema
-from holdfast.catalog.database import Database
-from holdfast.errors import NotFound, QuotaExceeded
+from holdfast.catalog.database import Cursor, Database
+from holdfast.errors import NoSpace, NotFound, QuotaExceeded
 from holdfast.seams import Clock
 
 _UPLOAD = schema.upload
+TARGET_AT = 6  # in the list of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Upload:
     """One upload. `folder` is where its bytes gather, `metadata` the header it was announced with.
 
     `machine` is where, and since which of its boots, bytes were added last. `checksum` is set when all bytes are
-    there, before they become a dataset, and `dataset_id` afterwards. Times are microseconds since 1970.
+    there, before they become a dataset, and `dataset_id` afterwards. `target` is the pool in which room was promised to
+    it, where no file system keeps that room. Times are microseconds since 1970.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Upload:
     metadata: str = ""
     checksum: str | None = None
     machine: str = ""
+    target: str | None = None
 
 
 class UploadLedger:
@@ -71,6 +74,9 @@ class UploadLedger:
             .order_by(_UPLOAD.c.touched_us.desc())
             .limit(bindparam("limit", type_=schema.Whole))
         )
+        self._unfinished = db.statement(
+            select(_UPLOAD.c.size_bytes, _UPLOAD.c.parameters).where(_UPLOAD.c.dataset_id.is_(None))
+        )
         self._stale = db.statement(
             select(*columns)
             .where(_UPLOAD.c.touched_us < bindparam("before"))
@@ -89,14 +95,23 @@ class UploadLedger:
         self._describe = db.statement(update(_UPLOAD).where(which).values(parameters=bindparam("new_parameters")))
         self._delete = db.statement(delete(_UPLOAD).where(which))
 
-    def add(self, upload: Upload, *, open_max: int) -> Upload:
-        """Write down an upload before its first byte; `QuotaExceeded` if its owner has too many open ones."""
+    def add(self, upload: Upload, *, open_max: int, promised_max_bytes: int | None = None) -> Upload:
+        """Write down an upload before its first byte; `QuotaExceeded` if its owner has too many open ones, `NoSpace`
+        if the unfinished ones of its target would be promised more than `promised_max_bytes` together."""
         now_us = self._clock.now_us()
         with self._db.write() as cursor:
             if self._count.one(cursor, {"whose": upload.owner})[0] >= open_max:
                 raise QuotaExceeded(
                     f"{upload.owner} has {open_max} unfinished uploads; finish or delete some of them first"
                 )
+            if promised_max_bytes is not None and upload.target is not None:
+                promised = self._promised_in(cursor, upload.target)
+                if promised + upload.size_bytes > promised_max_bytes:
+                    raise NoSpace(
+                        f"pool {upload.target} has no room for {upload.size_bytes} bytes: {promised} are promised to "
+                        "uploads that are not finished",
+                        store=upload.target, operation="upload",
+                    )  # fmt: skip
             self._insert.run(
                 cursor,
                 {
@@ -114,6 +129,15 @@ class UploadLedger:
         if row is None:
             raise NotFound(f"there is no upload {upload_id[:64]!r}: it was finished long ago, deleted or expired")
         return _upload(row)
+
+    def promised_bytes(self, target: str) -> int:
+        """What unfinished uploads were promised in that pool."""
+        with self._db.read() as cursor:
+            return self._promised_in(cursor, target)
+
+    def _promised_in(self, cursor: Cursor, target: str) -> int:
+        rows = self._unfinished.all(cursor, {})
+        return sum(size for size, parameters in rows if json.loads(parameters)[TARGET_AT:] == [target])
 
     def unfinished(self, owner: str, limit: int = 50) -> list[Upload]:
         """What somebody has not finished yet, the latest first."""
@@ -156,9 +180,10 @@ class UploadLedger:
 
 def _parameters(upload: Upload) -> str:
     return json.dumps(
-        [upload.folder, upload.pool, dict(upload.labels), upload.metadata, upload.checksum, upload.machine],
+        [upload.folder, upload.pool, dict(upload.labels), upload.metadata, upload.checksum, upload.machine,
+         upload.target],
         ensure_ascii=False,
-    )
+    )  # fmt: skip
 
 
 def _upload(row: Any) -> Upload:

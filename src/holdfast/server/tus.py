@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from holdfast.catalog.writes import no_pool
 from holdfast.errors import HoldfastError, NoSpace, NotFound, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.keys import check_dataset_name
-from holdfast.placement.policy import Request
+from holdfast.placement.policy import PoolView, Request
 from holdfast.server import spool
 from holdfast.server.inflow import Inflow
 from holdfast.server.problem import HttpProblem, NotFoundHere
@@ -32,6 +32,7 @@ from holdfast.server.settings import ServerSettings
 
 FOLDER = "uploads"
 REAPED_AT_ONCE = 1000
+PROMISES_TRIED_MAX = 32
 SETTLE_EVERY_S = 10.0  # so much of a transfer may be lost in a power cut
 SETTLES_S = 1.0  # how long a finished upload may take to be recorded after its file was renamed
 
@@ -95,16 +96,29 @@ class Uploads:
             raise HttpProblem(413, f"an upload may have {most} bytes here; this one has {size_bytes}")
         check_dataset_name(name)
         ranked = rooms(self._hold, size_bytes, account, pool)
+        for attempt in range(PROMISES_TRIED_MAX):
+            upload = Upload(
+                id=self._hold.entropy.token(16), owner=account.email, name=name, size_bytes=size_bytes,
+                offset_bytes=0, dataset_id=None, created_us=0, touched_us=0, folder="", pool=pool, labels=labels,
+                metadata=metadata, machine=spool.believed_from(),
+            )  # fmt: skip
+            left, target, most_bytes = self._target(ranked, size_bytes)
+            try:
+                return self._begin(replace(upload, target=target), left, most_bytes)
+            except NoSpace as error:
+                if target is None or error.store != target or attempt == PROMISES_TRIED_MAX - 1:
+                    raise  # else somebody else was promised it a moment ago: look again
+        raise AssertionError
+
+    def _begin(self, wanted: Upload, ranked: Sequence[str], most_bytes: int | None) -> Upload:
+        """Write it down and make its file, in the first folder where that is possible."""
         failure: StoreError | None = None
         for folder in self._folders(ranked):
             upload = self.ledger.add(
-                Upload(
-                    id=self._hold.entropy.token(16), owner=account.email, name=name, size_bytes=size_bytes,
-                    offset_bytes=0, dataset_id=None, created_us=0, touched_us=0, folder=str(folder), pool=pool,
-                    labels=labels, metadata=metadata, machine=spool.believed_from(),
-                ),
+                replace(wanted, folder=str(folder)),
                 open_max=self._settings.uploads_per_owner_max,
-            )  # fmt: skip
+                promised_max_bytes=most_bytes,
+            )
             try:
                 spool.create(upload)
             except StoreError as error:
@@ -277,6 +291,31 @@ class Uploads:
                     pool.driver.usage()  # `Unavailable` if the disk, and not the file, is away
             raise problem
         return Standing(upload, upload.size_bytes, made)
+
+    def _target(self, ranked: Sequence[str], size_bytes: int) -> tuple[Sequence[str], str | None, int | None]:
+        """(the pools from the first that has room beside what unfinished uploads were promised, that one, what may be
+        promised in it). Where the file system is the limit, the file that is allocated there keeps the room: then
+        nothing is promised. `NoSpace` if no pool has room."""
+        failure: NoSpace | None = None
+        for at, name in enumerate(ranked):
+            facts = self._hold.poolset.configured(name).facts
+            if facts.capacity_bytes is None:
+                return ranked[at:], None, None
+            info = self._hold.catalog.pools.find(name)
+            limit_bytes = PoolView(
+                name, capacity_bytes=facts.capacity_bytes, max_percent_full=facts.max_percent_full
+            ).limit_bytes()
+            most_bytes = (limit_bytes or 0) - info.used_bytes - info.reserved_bytes
+            promised = self.ledger.promised_bytes(name)
+            if promised + size_bytes <= most_bytes:
+                return ranked[at:], name, most_bytes
+            failure = failure or NoSpace(
+                f"pool {name} has no room for {size_bytes} bytes: of {max(0, most_bytes)} that are left, {promised} "
+                "are promised to uploads that are not finished",
+                store=name, operation="upload",
+            )  # fmt: skip
+        assert failure is not None, "one pool at least may take it"
+        raise failure
 
     def _folders(self, ranked: Sequence[str]) -> Iterator[Path]:
         """Where the bytes may gather: beside where they will probably stay, else in the next pool that may be, at
