@@ -227,13 +227,17 @@ class FateLedger:
             if dataset.state == "error":
                 self._transitions.to_state(cursor, dataset, "ok", "found again, whole")
 
-    def doubt(self, dataset_id: int, object_store_id: str, state: ReplicaState, why: str) -> None:
+    def doubt(
+        self, dataset_id: int, object_store_id: str, state: ReplicaState, why: str, *, version: str | None = None
+    ) -> None:
         """A replica is not what it should be: `suspect` (damaged) or `missing`. The dataset is in error when
-        no other replica is whole. Changes nothing if it has been purged since somebody looked."""
+        no other replica is whole. Changes nothing if it has been purged since somebody looked, or, where he says which
+        `version` he looked at, if it has another by now."""
         now = self._clock.now_us()
         with self._db.write() as cursor:
             dataset = self._transitions.locked(cursor, dataset_id)
-            if _expected(dataset, object_store_id) is None:
+            replica = _expected(dataset, object_store_id)
+            if replica is None or version not in (None, replica.version):
                 return
             self._transitions.replica_state(cursor, dataset_id, object_store_id, state, note=why)
             whole = any(

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from holdfast import layout
 from holdfast.catalog import repairs
-from holdfast.catalog.base import Dataset, Prepared, Replica, ReplicaState
+from holdfast.catalog.base import Dataset, Prepared, Replica
 from holdfast.catalog.moves import Moving
 from holdfast.errors import Conflict, HoldfastError, NotFound, StoreError
 from holdfast.hold.hold import Hold
@@ -255,26 +255,25 @@ def _retire(hold: Hold, ids: list[int], concurrency: int) -> Batch:
 def _look_at_the_others(hold: Hold, dataset: Dataset, retiring: Replica) -> None:
     """What stands in for a replica that is to be deleted is there, blob by blob, as its pool says now: a frozen process
     that woke up may have taken it away since it was proved. If it is not, it is marked; raises what a pool that cannot
-    be asked says."""
+    be asked says, and `Conflict` if something else lies there: it is being replaced, or damaged."""
     if dataset.state == "purged" or retiring.is_outdated:
         return
     extras = hold.catalog.datasets.extra_files(dataset.id)
     for other in dataset.replicas:
         if other.state != "present":
             continue
-        prefix = layout.extra_files_prefix_of(other.key)
+        name, prefix = other.object_store_id, layout.extra_files_prefix_of(other.key)
         wanted = [(layout.extra_file_key(prefix, one.path), one.size_bytes) for one in extras]
-        store = hold.poolset.online(other.object_store_id).store()
-        for key, size_bytes in [*wanted, (other.key, dataset.size_bytes)]:
-            try:
-                found_bytes = store.stat(key).size_bytes
-            except NotFound:
-                found_bytes = -1
+        store = hold.poolset.online(name).store()
+        try:
+            sizes = [(key, size_bytes, store.stat(key).size_bytes) for key, size_bytes in wanted]
+            sizes.append((other.key, dataset.size_bytes, store.stat(other.key).size_bytes))
+        except NotFound as error:
+            hold.catalog.fates.doubt(dataset.id, name, "missing", str(error), version=other.version)
+            continue
+        for key, size_bytes, found_bytes in sizes:
             if found_bytes != size_bytes:
-                state: ReplicaState = "missing" if found_bytes < 0 else "suspect"
-                why = f"{key} in pool {other.object_store_id} is {'gone' if found_bytes < 0 else 'of another size'}"
-                hold.catalog.fates.doubt(dataset.id, other.object_store_id, state, why)
-                break
+                raise Conflict(f"{key} in pool {name} is of another size than recorded; look with: holdfast scrub")
 
 
 def _lying_about(hold: Hold, name: str, parameters: Parameters, time: Passing) -> Iterator[int]:
