@@ -10,14 +10,21 @@ Knows neither tables nor threads; `operations.runner` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.hold.hold import Hold
+
+LOOKED_AT = 1000  # rows of a plan between two looks whether it is still wanted
+
+Check = Callable[[], None]
+"""Called now and then while a plan is made: raises `Cancelled` when nobody wants it any more."""
+
+T = TypeVar("T")
 
 Parameters = Mapping[str, Any]
 """What the user asked for, as JSON can carry it: part of the operation's row."""
@@ -144,3 +151,24 @@ class Operation(Protocol):
     def batches(self, hold: Hold, parameters: Parameters, cursor: str | None) -> Iterator[Batch]:
         """The work in a fixed order, from the start or from behind `cursor`. Looks lazily, page by page."""
         ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An operation whose plan may look at millions of datasets, and can be given up meanwhile."""
+
+    def plan_while(self, hold: Hold, parameters: Parameters, check: Check) -> Plan:
+        """The same as `plan`, as long as `check` lets it go on."""
+        ...
+
+
+def carry_on() -> None:
+    """The `Check` of who waits for the plan, however long."""
+
+
+def watched(rows: Iterable[T], check: Check) -> Iterator[T]:
+    """The rows, with a look now and then whether to go on."""
+    for number, row in enumerate(rows):
+        if number % LOOKED_AT == 0:
+            check()
+        yield row

@@ -17,7 +17,17 @@ from holdfast.catalog.moves import MoveWanted
 from holdfast.errors import AlreadyExists, Conflict, HoldfastError, Malformed, StoreError
 from holdfast.hold.hold import Hold
 from holdfast.keys import Key
-from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan, Progress
+from holdfast.operations.base import (
+    Amount,
+    Batch,
+    Blocker,
+    Check,
+    Parameters,
+    Plan,
+    Progress,
+    carry_on,
+    watched,
+)
 from holdfast.operations.moves import BATCH, Heaps, Mover, measured_rate, place, pool_of
 
 STANDING = ("present", "suspect", "missing")
@@ -32,12 +42,16 @@ class Drain:
 
     def plan(self, hold: Hold, parameters: Parameters) -> Plan:
         """How much lies there, where it would go, and what cannot leave."""
+        return self.plan_while(hold, parameters, carry_on)
+
+    def plan_while(self, hold: Hold, parameters: Parameters, check: Check) -> Plan:
+        """The same, as long as `check` lets it go on."""
         pool, target = _asked(hold, parameters)
         info = hold.pool(pool)
         heaps = Heaps(info.used_bytes)
         total = Amount()
         blockers: list[Blocker] = []
-        for dataset_id, replica in hold.catalog.datasets.walk(pool=pool, states=STANDING):
+        for dataset_id, replica in watched(hold.catalog.datasets.walk(pool=pool, states=STANDING), check):
             if replica.state == "present":
                 heaps.add(replica.size_bytes)
                 total = Amount(total.objects + 1, total.size_bytes + replica.size_bytes)

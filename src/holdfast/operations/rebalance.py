@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from holdfast.catalog.moves import MoveWanted
 from holdfast.errors import ConfigError, Malformed
 from holdfast.hold.hold import Hold
-from holdfast.operations.base import Amount, Batch, Blocker, Parameters, Plan
+from holdfast.operations.base import Amount, Batch, Blocker, Check, Parameters, Plan, carry_on, watched
 from holdfast.operations.moves import BATCH, Mover, measured_rate
 from holdfast.placement.balance import Part, by_percent, by_weights
 from holdfast.placement.policy import Branch
@@ -50,11 +50,15 @@ class Rebalance:
 
     def plan(self, hold: Hold, parameters: Parameters) -> Plan:
         """What would move where, and how full each pool is before and after."""
+        return self.plan_while(hold, parameters, carry_on)
+
+    def plan_while(self, hold: Hold, parameters: Parameters, check: Check) -> Plan:
+        """The same, as long as `check` lets it go on."""
         parts, goals = _goals(hold, parameters)
         sources: dict[str, Amount] = {}
         targets: dict[str, Amount] = {}
         after = {name: part.used_bytes for name, part in parts.items()}
-        for wanted, size in _choose(hold, _scales(parts, goals)):
+        for wanted, size in _choose(hold, _scales(parts, goals), check):
             assert wanted.source is not None, "a rebalance says from where"
             assert wanted.target is not None, "and where to"
             sources[wanted.source] = _more(sources.get(wanted.source), size)
@@ -87,10 +91,10 @@ def _pages(hold: Hold, scales: _Scales) -> Iterator[list[MoveWanted]]:
         yield page
 
 
-def _choose(hold: Hold, scales: _Scales) -> Iterator[tuple[MoveWanted, int]]:
+def _choose(hold: Hold, scales: _Scales, check: Check = carry_on) -> Iterator[tuple[MoveWanted, int]]:
     """The datasets that should move, with their bytes."""
     for source in sorted(scales.over, key=lambda name: -scales.over[name]):
-        for dataset_id, replica in hold.catalog.datasets.walk(pool=source, states=("present",)):
+        for dataset_id, replica in watched(hold.catalog.datasets.walk(pool=source, states=("present",)), check):
             if scales.over[source] <= 0:
                 break
             target = scales.target_for(source, replica.size_bytes)

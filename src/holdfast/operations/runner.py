@@ -26,7 +26,7 @@ from holdfast.catalog.progress import ProgressLedger
 from holdfast.errors import HoldfastError, Malformed, NotFound
 from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import when
-from holdfast.operations.base import Operation, Parameters
+from holdfast.operations.base import Amount, Check, Interruptible, Operation, Parameters, carry_on
 from holdfast.operations.drive import Drive, OnProgress, failed_step
 from holdfast.operations.kinds import KINDS
 
@@ -49,22 +49,35 @@ class Operations:
             catalog.db, hold.clock, operations=self.ledger, holders=catalog.holders
         )
 
-    def plan(self, kind: str, parameters: Parameters) -> dict[str, Any]:
-        """What such an operation would do now, in the dry run's shape. Changes nothing."""
-        return self._kind(kind).plan(self._hold, parameters).to_json(kind)
+    def plan(self, kind: str, parameters: Parameters, *, check: Check = carry_on) -> dict[str, Any]:
+        """What such an operation would do now, in the dry run's shape. Changes nothing.
 
-    def submit(self, kind: str, parameters: Parameters, *, actor: str | None = None) -> OperationRow:
+        `check` is called now and then where that may take long; what it raises ends it.
+        """
+        operation = self._kind(kind)
+        if isinstance(operation, Interruptible):
+            return operation.plan_while(self._hold, parameters, check).to_json(kind)
+        return operation.plan(self._hold, parameters).to_json(kind)
+
+    def submit(
+        self, kind: str, parameters: Parameters, *, actor: str | None = None, expected: Amount | None = None
+    ) -> OperationRow:
         """Begin an operation, or find the same one that is not over yet; a paused one goes on.
 
-        It waits for `run`, or for an engine. `Malformed` for a kind that there is not, `ConfigError` or
+        It waits for `run`, or for an engine. `expected` is what a plan of a moment ago said of its size; else one
+        is made now. `Malformed` for a kind that there is not, `ConfigError` or
         `NotFound` for parameters that make no sense.
         """
         operation = self._kind(kind)
         known = self.ledger.unfinished(kind, parameters)
         if known is not None:
             return self.ledger.resume(known.id, actor) if known.state == "paused" else known
-        plan = operation.plan(self._hold, parameters)
-        return self.ledger.add(kind, parameters, actor=actor, objects=plan.objects, size_bytes=plan.size_bytes)
+        if expected is None:
+            plan = operation.plan(self._hold, parameters)
+            expected = Amount(plan.objects, plan.size_bytes)
+        return self.ledger.add(
+            kind, parameters, actor=actor, objects=expected.objects, size_bytes=expected.size_bytes
+        )
 
     def run(
         self,

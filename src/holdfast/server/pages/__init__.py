@@ -14,6 +14,7 @@ from holdfast.server.pages import (
     assets,
     dataset,
     datasets,
+    draining,
     jobs,
     operations,
     pools,
@@ -26,5 +27,8 @@ from holdfast.server.pages.failing import render_error
 __all__ = ["render_error", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (signing_in, datasets, uploading, dataset, pools, jobs, operations, activity, account, users, assets):
+PARTS = (
+    signing_in, datasets, uploading, dataset, pools, draining, jobs, operations, activity, account, users, assets,
+)  # fmt: skip
+for part in PARTS:
     router.include_router(part.router)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -20,6 +20,8 @@ from holdfast.server.context import hold_of, require_admin, require_user
 from holdfast.server.pages import words
 from holdfast.server.pages.caches import Folder, folders_of, health_detail
 from holdfast.server.pages.forms import Sent
+from holdfast.server.pages.integrity import LOOKED_BACK, Said, integrity_of, scrubs_of
+from holdfast.server.pages.operations import operations_of
 from holdfast.server.pages.rendering import (
     back_to,
     query_of,
@@ -86,6 +88,7 @@ class Card:
     health: Health | None
     health_detail: str
     caches: tuple[Folder, ...] | None
+    integrity: Said | None = None
 
 
 @router.get("/pools")
@@ -94,12 +97,17 @@ def show_pools(request: Request, asked: Annotated[str, Query(alias="size", max_l
     user, hold = require_user(request), hold_of(request)
     places = _places(hold.poolset.tree)
     infos = hold.pools()
-    cards = [card_of(info, places.get(info.object_store_id, ""), infos) for info in infos]
-    values: dict[str, Any] = {"pools": cards, "pool_states": STATES}
+    scrubs = scrubs_of(operations_of(request).list(limit=LOOKED_BACK))
+    cards = [
+        replace(card_of(info, places.get(info.object_store_id, ""), infos), integrity=integrity_of(info, scrubs))
+        for info in infos
+    ]
+    may_move = sum(info.configured for info in infos) > 1
+    values: dict[str, Any] = {"pools": cards, "pool_states": STATES, "may_move": may_move}
     if wants_fragment(request):
         return render_fragment(request, "pools/_cards.html", values)
     rendered, _ = tagged(request, "pools/_cards.html", values)
-    values = {"cards": rendered, "rule": _rule(hold.poolset.tree), **_next(hold, user, asked)}
+    values |= {"cards": rendered, "rule": _rule(hold.poolset.tree), **_next(hold, user, asked)}
     return render_page(request, "pools/list.html", values)
 
 
