@@ -26,6 +26,13 @@ def test_a_page_whose_address_is_none_is_not_there(admin: httpx.Client, path: st
     assert "Input should" not in page.text
 
 
+def test_an_address_that_is_none_is_not_said_to_have_been_purged(alice: httpx.Client):
+    nowhere = alice.get("/explain", headers=HTML)
+    assert (nowhere.status_code, "purged" in nowhere.text, "Look at the address" in nowhere.text) == (404, False, True)
+    nobodys = alice.get("/datasets/77", headers=HTML)
+    assert (nobodys.status_code, "purged" in nobodys.text) == (404, True)
+
+
 @pytest.mark.parametrize(
     ("path", "detail"),
     [

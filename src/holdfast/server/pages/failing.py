@@ -23,6 +23,7 @@ _ADVICE = {
     "the server's log has the details.",
     507: "Delete and purge what is no longer needed, or ask an administrator to make room.",
 }
+_NO_SUCH_ADDRESS = "Look at the address once more: it may be incomplete, or of another version of Holdfast."
 _AWAY = "Nothing is lost. It usually comes back by itself: try again in a moment."
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -36,11 +37,19 @@ def render_error(request: Request, status: int, title: str, detail: str) -> Resp
         "title": title,
         "detail": words.sentence(detail),
         # of what else is answered with 503 (a damaged catalog, one of another version) its own words say what to do
-        "advice": _AWAY if title == outcome(Unavailable("")).title else _ADVICE.get(status),
+        "advice": _advice(request, status, title),
         "again": status in _AGAIN and request.method in {"GET", "HEAD"},
         "way_on": _way_on(request),
     }
     return render_page(request, "error.html", values, status)
+
+
+def _advice(request: Request, status: int, title: str) -> str | None:
+    if title == outcome(Unavailable("")).title:
+        return _AWAY
+    if status == 404 and request.scope.get("route") is None:
+        return _NO_SUCH_ADDRESS
+    return _ADVICE.get(status)
 
 
 def _ask_to_sign_in(request: Request) -> Response:
