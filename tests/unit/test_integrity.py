@@ -14,6 +14,8 @@ from holdfast.catalog.database import Statement
 from holdfast.cli.main import main
 from holdfast.config.build import open_hold
 from holdfast.config.read import read_document
+from holdfast.operations.runner import Operations
+from holdfast.server.pages.integrity import Said, integrity_of, scrubs_of
 
 DAY_S = 86_400
 DOCUMENT = """\
@@ -109,8 +111,30 @@ def test_the_command_line_says_it(hold, tmp_path: Path, monkeypatch: pytest.Monk
 
     table = call("pools")
     assert "VERIFIED" in table
-    assert "(target: 1 week)" in table or "(target: 7 days)" in table
+    assert "(target: 7 days)" in table
     set_column(hold, "verified_us", 1, 21)
-    assert "Verified 3 weeks ago, LATE: 2.0 KiB older than 7 days" in call("pool", "show", "a")
+    assert "Verified 21 days ago, LATE: 2.0 KiB older than 7 days" in call("pool", "show", "a")
     shapes = json.loads(call("pools", "--json"))
     assert [shape["integrity"]["target_met"] for shape in shapes] == [False, True]
+
+
+def test_the_pools_page_is_quiet_or_loud(hold, tmp_path: Path):
+    def said(pool: str) -> Said | None:
+        return integrity_of(hold.pool(pool), scrubs_of(Operations(hold).list()))
+
+    assert said("a") is None
+    for n in range(2):
+        hold.put(b"x" * 2048, name=str(n), pool="a")
+    quiet = said("a")
+    assert (quiet.alarm, quiet.found, quiet.scrub_id) == ("", "", None)
+    assert "(target: 7\N{NO-BREAK SPACE}days)" in quiet.line
+    (tmp_path / "a/000/dataset_2.dat").write_bytes(b"other")
+    operations = Operations(hold)
+    operations.run(operations.submit("scrub", {"pool": "b"}).id)
+    scrub = operations.run(operations.submit("scrub", {"pool": "a"}).id)
+    set_column(hold, "verified_us", 1, 12)
+    loud = said("a")
+    assert "Not verified in time: 1\N{NO-BREAK SPACE}dataset" in loud.alarm
+    assert "the oldest 12\N{NO-BREAK SPACE}days ago" in loud.alarm
+    assert loud.found == "1\N{NO-BREAK SPACE}dataset damaged here, and not repaired."
+    assert (loud.scrub_id, loud.scrub_words) == (scrub.id, "1 verified, 1 damaged")

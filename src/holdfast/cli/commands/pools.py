@@ -54,14 +54,19 @@ def _verified_words(info: PoolInfo) -> str:
     known = info.integrity
     if known is None or known.oldest_s is None:
         return ""
-    said = f"{render.span(known.oldest_s)} ago"
+    said = f"{_days(known.oldest_s)} ago"
     if known.target_s is None:
         return said
-    target = render.span(known.target_s)
+    target = _days(known.target_s)
     if known.is_met:
         return f"{said} (target: {target})"
     at_least = "at least " if known.at_least else ""
     return f"{said}, LATE: {at_least}{render.size(known.overdue_bytes)} older than {target}"
+
+
+def _days(seconds: float) -> str:
+    """A length of time in days, so that two of them can be compared."""
+    return render.count(int(seconds // 86_400), "day") if seconds >= 86_400 else render.span(seconds)
 
 
 def _state_words(info: PoolInfo) -> str:
