@@ -58,3 +58,25 @@ def test_a_large_put_under_way(hold: Hold):
     hold.put(b"x" * 20 * MIB, name="fits now")
     assert len(hold.open(stored.id).read()) == 40 * MIB
     audit(hold)
+
+
+def test_two_pools_on_one_disk_show_what_both_have_promised(tmp_path: Path, small_disk: Mount):
+    disk = small_disk(64, kind="tmpfs")
+    for name in ("first", "second"):
+        (disk.folder / name).mkdir()
+        (tmp_path / name).symlink_to(disk.folder / name)
+    with make_hold(tmp_path, {"first": {}, "second": {}}) as hold:
+        seen: list[PoolInfo] = []
+
+        def look(_: int) -> None:
+            if not seen:
+                seen.extend(hold.pools())
+                assert "it has no room" in hold.explain_put(30 * MIB)[0].reason
+
+        hold.put(b"y" * 40 * MIB, name="large", on_progress=look)
+        first, second = seen
+        assert (first.reserved_bytes, second.reserved_bytes) == (40 * MIB, 0)
+        assert first.free_bytes == second.free_bytes
+        assert (second.free_bytes or 0) < 24 * MIB
+        assert first.percent_full == second.percent_full
+        assert all(adds_up(info) for info in seen)

@@ -307,14 +307,14 @@ class Hold:
     def pools(self) -> list[PoolInfo]:
         """Every pool, in probe order; then those that are no longer in the configuration."""
         rows = {row.object_store_id: row for row in self.catalog.pools.all()}
-        known = [self.poolset.info(rows[name]) for name in self.poolset.order if name in rows]
-        return known + [
-            self.poolset.info(row) for name, row in rows.items() if self.poolset.get(name) is None and row.datasets
-        ]
+        known = [rows[name] for name in self.poolset.order if name in rows]
+        gone = [row for name, row in rows.items() if self.poolset.get(name) is None and row.datasets]
+        return self.poolset.infos(known + gone)
 
     def pool(self, object_store_id: str) -> PoolInfo:
         """One pool; `NotFound`."""
-        return self.poolset.info(self.catalog.pools.find(object_store_id))
+        [info] = self.poolset.infos([self.catalog.pools.find(object_store_id)])
+        return info
 
     def set_pool_state(self, object_store_id: str, state: PoolState, *, actor: str | None = None) -> PoolInfo:
         """active, read-only, draining or offline. Holds for every process from its next put on.

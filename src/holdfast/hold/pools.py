@@ -195,21 +195,37 @@ class PoolSet:
         how = f"holdfast pool set {row.object_store_id} --state active"
         return f"it belongs to another catalog (to take it over: {how})"
 
-    def info(self, row: PoolRow) -> PoolInfo:
-        """A pool as users see it, also one that the configuration no longer has. Its health and its cache are told
-        without a word to the pool."""
+    def infos(self, rows: Sequence[PoolRow]) -> list[PoolInfo]:
+        """Pools as users see them, also those that the configuration no longer has. What pools that share a medium have
+        promised of it counts for each of them, if all are among `rows`. Health and caches are told without a word to
+        the pools."""
+        views: dict[str, PoolView] = {}
+        promised: dict[str, int] = {}
+        for row in rows:
+            pool = self._pools.get(row.object_store_id)
+            if pool is not None:
+                view = views[row.object_store_id] = self.view(pool, row, is_patient=False)
+                if view.medium is not None:
+                    promised[view.medium] = promised.get(view.medium, 0) + row.reserved_bytes
+        return [self._info(row, views.get(row.object_store_id), promised) for row in rows]
+
+    def _info(self, row: PoolRow, view: PoolView | None, promised: Mapping[str, int]) -> PoolInfo:
         pool = self._pools.get(row.object_store_id)
-        if pool is None:
+        if pool is None or view is None:
             return PoolInfo(
                 row.object_store_id, row.type, None, None, row.state, None, None, row.datasets, row.used_bytes,
                 row.reserved_bytes, None, None, None, None, private=False, reachable=False,
                 unreachable_because="it is no longer in the configuration; put it back to read its datasets",
                 configured=False, location=row.location,
             )  # fmt: skip
-        facts, view = pool.facts, self.view(pool, row, is_patient=False)
+        facts, own = pool.facts, view
+        if view.medium is not None:
+            everybodys = promised[view.medium]
+            own = view.updated(medium_reserved_bytes=everybodys)
+            view = own if facts.capacity_bytes is not None else own.updated(reserved_bytes=everybodys)
         return PoolInfo(
             row.object_store_id, facts.type, facts.name, facts.description, row.state, facts.order, facts.weight,
-            row.datasets, row.used_bytes, view.kept_bytes(), view.capacity_bytes, view.open_bytes(),
+            row.datasets, row.used_bytes, own.kept_bytes(), view.capacity_bytes, own.open_bytes(),
             view.percent_full(), facts.max_percent_full, private=facts.private, reachable=view.reachable,
             unreachable_because=view.unreachable_because, unwritable_because=view.unwritable_because,
             configured=True, location=facts.location, device=facts.device, quota_source=facts.quota_source,
