@@ -317,7 +317,7 @@ def test_who_listens_hears_how_many_were_refused(page: Page, lab: Laboratory, tm
     page.route("**/api/uploads", refuse_one)
     upload(page, *(a_file(tmp_path, f"heard-{number}.bin", 2000) for number in range(6)))
     expect(page.locator("#live")).to_contain_text("5 of 6 uploads are stored, 1 is not")
-    expect(page.locator(".up.bad .why")).to_have_text("it is full")
+    expect(page.locator(".up.bad .why")).to_have_text("It is full")
 
 
 def test_another_page_begins_at_its_top_while_an_upload_runs(page: Page, lab: Laboratory, tmp_path: Path):
@@ -350,6 +350,7 @@ def test_no_room_is_said_in_words(page: Page, lab: Laboratory):
     failed = page.locator(".up.bad")
     expect(failed).to_contain_text("not uploaded")
     expect(failed.locator(".why")).to_contain_text(re.compile("full|room|space|4096 TiB|4.0 PiB", re.IGNORECASE))
+    expect(failed.locator(".why")).to_contain_text("No pool can take 4.0\N{NO-BREAK SPACE}PiB")
     page.get_by_role("button", name="Cancel: huge.bin").click()
     expect(failed).to_have_count(0)
 

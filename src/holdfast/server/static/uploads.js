@@ -88,8 +88,10 @@
     for (const field of all("input[name=csrf_token]")) field.value = token(page);
     one("#out")?.remove();
   }
+  // what the server says to programs, as a sentence for people: a capital, and sizes instead of bytes
+  const inWords = (detail) => detail[0].toUpperCase() + detail.slice(1).replace(/\b(\d{4,19}) bytes\b/g, (_, count) => size(Number(count)));
   const answer = (xhr) => {
-    try { return JSON.parse(xhr.responseText).detail; } catch { return ""; }
+    try { return inWords(JSON.parse(xhr.responseText).detail); } catch { return ""; }
   };
   class Refused extends Error {}
   class Another extends Error {}
@@ -187,7 +189,7 @@
       } else {
         upload.state = "waiting";
         upload.again = Date.now() + 1000 * WAITS[Math.min(upload.tries++, WAITS.length - 1)];
-        upload.why = error.why ? error.why[0].toUpperCase() + error.why.slice(1) : error.status ? "The server does not answer." : "The connection is lost.";
+        upload.why = error.why || (error.status ? "The server does not answer." : "The connection is lost.");
         if (upload.tries === 1) say(upload.name + ": " + upload.why + " Trying again.");
       }
     }
