@@ -12,6 +12,9 @@ from tests.browser.conftest import NewPage, signed_in
 from tests.browser.laboratory import DOCUMENT, USER, USER_PASSWORD, Laboratory, laboratory
 from tests.browser.test_pools import card
 
+from holdfast.operations.receipt_key import ReceiptKey
+from holdfast.operations.receipts import verified
+
 
 def lying(pool: Path) -> list[str]:
     """The datasets' files in a pool's folder."""
@@ -41,6 +44,61 @@ def test_a_pool_is_drained_from_its_card(own_lab: Laboratory, new_page: NewPage)
     asked = own_lab.rows("SELECT parameters FROM operation WHERE kind = 'drain'")[0]["parameters"]
     assert '"to": "newdata"' in asked.replace('":"', '": "')
     assert str(50 * 2**20) in asked
+    assert len(lying(own_lab.newdata)) == 3
+
+
+def test_the_end_of_a_drain_is_said_loudly_and_its_receipt_is_genuine(own_lab: Laboratory, new_page: NewPage):
+    own_lab.put("whole.txt", b"x" * 1000, pool="olddata")
+    bad = own_lab.put("damaged.txt", b"y" * 1000, pool="olddata")
+    body = own_lab.olddata / "000" / f"dataset_{bad}.dat"
+    body.write_bytes(b"z" * 1000)
+    with own_lab.api() as api:
+        asked = {"kind": "drain", "parameters": {"pool": "olddata", "to": "newdata"}}
+        drain = api.post("/api/operations", json=asked).json()["id"]
+    page = signed_in(new_page(own_lab))
+    page.goto(f"/operations/{drain}")
+    expect(page.get_by_role("alert")).to_contain_text("Not safe to unplug", timeout=30_000)
+    expect(page.locator("#operation")).to_contain_text("olddata → newdata")
+    expect(page.locator("tr", has_text=f"Dataset {bad}")).to_contain_text(re.compile("olddata|damaged|blake3"))
+    body.write_bytes(b"y" * 1000)
+    with own_lab.api() as api:
+        scrub = api.post("/api/operations", json={"kind": "scrub"}).json()["id"]
+    page.goto(f"/operations/{scrub}")
+    expect(page.locator("#operation [role=status]")).to_contain_text("done", timeout=20_000)
+    page.goto(f"/operations/{drain}")
+    page.get_by_role("button", name="Try again what is left").click()
+    expect(page.locator(".notice.done")).to_have_count(2, timeout=30_000)  # it was begun; and how it ended
+    expect(page.get_by_role("alert")).to_contain_text("Safe to unplug")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Receipt").click()
+    key = ReceiptKey.of(own_lab.folder / "state").public
+    with open(download.value.path(), "rb") as stream:
+        statement = verified(stream, {key})
+    assert (statement["blobs"], statement["bytes"]) == (1, 1000), "this drain moved the one that was left"
+    assert len(lying(own_lab.newdata)) == 2
+
+
+def test_a_move_is_tried_again_for_what_is_left(own_lab: Laboratory, new_page: NewPage):
+    ids = [own_lab.put(f"{at}.txt", b"x" * 1000, pool="olddata") for at in range(3)]
+    away = own_lab.olddata / "000" / f"dataset_{ids[1]}.dat"
+    away.rename(own_lab.folder / "away")
+    with own_lab.api() as api:
+        asked = {"kind": "move", "parameters": {"datasets": ids, "to": "newdata"}}
+        move = api.post("/api/operations", json=asked).json()["id"]
+    page = signed_in(new_page(own_lab))
+    page.goto(f"/operations/{move}")
+    again = page.get_by_role("button", name="Try these again")
+    expect(again).to_have_count(1, timeout=30_000)
+    (own_lab.folder / "away").rename(away)
+    with own_lab.api() as api:
+        scrub = api.post("/api/operations", json={"kind": "scrub"}).json()["id"]
+    page.goto(f"/operations/{scrub}")
+    expect(page.locator("#operation [role=status]")).to_contain_text("done", timeout=20_000)
+    page.goto(f"/operations/{move}")
+    again.click()
+    expect(page.locator("#operation [role=status]")).to_contain_text("done", timeout=20_000)
+    expect(page.locator("#operation [role=status]")).to_contain_text("1\u00a0dataset to newdata")
+    expect(page.locator("#operation")).to_contain_text("Nothing was left over")
     assert len(lying(own_lab.newdata)) == 3
 
 

@@ -29,6 +29,16 @@ class Receipt:
     moved_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class MovedBetween:
+    """How much an operation has moved from one pool to another: blobs, not datasets."""
+
+    source: str
+    target: str
+    blobs: int
+    size_bytes: int
+
+
 class ReceiptLedger:
     """Rows of `receipt`."""
 
@@ -49,6 +59,12 @@ class ReceiptLedger:
             )
             .order_by(_RECEIPT.c.dataset_id, _RECEIPT.c.path)
             .limit(bindparam("limit", type_=schema.Whole))
+        )
+        self._between = db.statement(
+            select(_RECEIPT.c.source, _RECEIPT.c.target, func.count(), func.sum(_RECEIPT.c.size_bytes))
+            .where(_RECEIPT.c.operation_id == bindparam("operation"))
+            .group_by(_RECEIPT.c.source, _RECEIPT.c.target)
+            .order_by(_RECEIPT.c.source, _RECEIPT.c.target)
         )
         newest = select(func.max(_RECEIPT.c.operation_id)).scalar_subquery()
         self._rate = db.statement(
@@ -71,6 +87,12 @@ class ReceiptLedger:
             if len(rows) < PAGE:
                 return
             after = (rows[-1][0], rows[-1][1])
+
+    def between(self, operation_id: int) -> list[MovedBetween]:
+        """How much went from where to where. Reads every receipt of the operation: a second for a million."""
+        with self._db.read() as cursor:
+            rows = self._between.all(cursor, {"operation": operation_id})
+        return [MovedBetween(row[0], row[1], int(row[2]), int(row[3])) for row in rows]
 
     def rate_bytes_s(self) -> float | None:
         """How fast the newest operation that moved anything was; None if none did, or it was over at once."""

@@ -23,7 +23,7 @@ from holdfast.catalog.operations import (
     OperationState,
 )
 from holdfast.catalog.progress import ProgressLedger
-from holdfast.errors import HoldfastError, Malformed, NotFound
+from holdfast.errors import Conflict, HoldfastError, Malformed, NotFound
 from holdfast.hold.hold import Hold
 from holdfast.hold.shapes import when
 from holdfast.operations.base import Amount, Check, Interruptible, Operation, Parameters, carry_on
@@ -33,6 +33,7 @@ from holdfast.operations.kinds import KINDS
 LOOK_S = 0.1
 FAILURES_SHOWN = 100
 AT_ONCE = 2
+AGAIN_MAX = 100_000  # failures that are tried again at once
 _ID_MAX = 2**63 - 1
 
 
@@ -137,6 +138,22 @@ class Operations:
     def resume(self, operation_id: int | str, *, actor: str | None = None) -> OperationRow:
         """A paused or failed one waits for somebody to go on with it. `Conflict` if it is over."""
         return self.ledger.resume(_identify(operation_id), actor)
+
+    def again(self, operation_id: int | str, *, actor: str | None = None) -> OperationRow:
+        """Begin it again for what is left: a failed or paused one goes on where it was; of a move that is over, what
+        could not be moved; else the same again. `Conflict` if it is under way, or a move that left nothing."""
+        row = self.get(operation_id)
+        if row.state in ("failed", "paused"):
+            return self.ledger.resume(row.id, actor)
+        if row.state == "running":
+            raise Conflict(f"operation {row.id} is under way; it comes back to what is busy by itself")
+        parameters = dict(row.parameters)
+        if row.kind == "move" and row.state == "done":
+            items = [one.item for one in self.ledger.failures(row.id, AGAIN_MAX)]
+            parameters["datasets"] = [int(item) for item in items if item.isascii() and item.isdigit()]
+            if not parameters["datasets"]:
+                raise Conflict(f"operation {row.id} has moved all that it was asked for")
+        return self.submit(row.kind, parameters, actor=actor)
 
     def to_json(self, row: OperationRow, *, failures: int = FAILURES_SHOWN) -> dict[str, Any]:
         """The operation's shape in the API and on the command line, with its first failures."""

@@ -78,11 +78,13 @@ def receipt(request: Request, operation_id: int) -> Response:
 
 
 @router.post("/{operation_id}/{wish}", responses={200: {"model": shapes.Operation}})
-def steer(request: Request, operation_id: int, wish: Literal["pause", "resume", "cancel"]) -> Response:
-    """Pause it, let it go on, or end it."""
+def steer(request: Request, operation_id: int, wish: Literal["pause", "resume", "cancel", "again"]) -> Response:
+    """Pause it, let it go on, end it; or begin it again for what is left, then the answer is the new one."""
     account = require_admin(request)
     operations = operations_of(house_of(request))
-    act = {"pause": operations.pause, "resume": operations.resume, "cancel": operations.cancel}[wish]
+    act = {
+        "pause": operations.pause, "resume": operations.resume, "cancel": operations.cancel, "again": operations.again,
+    }[wish]  # fmt: skip
     return JSONResponse(operations.to_json(act(operation_id, actor=account.email)))
 
 

@@ -14,6 +14,7 @@ from holdfast.operations.runner import Operations
 from holdfast.server.context import hold_of, house_of, require_admin
 from holdfast.server.pages import words
 from holdfast.server.pages.forms import Sent
+from holdfast.server.pages.moved import more_of
 from holdfast.server.pages.rendering import (
     back_to,
     query_of,
@@ -145,7 +146,8 @@ def show_operation(request: Request, operation: int) -> Response:
     """One operation; for htmx, what changes while it runs."""
     require_admin(request)
     operations = operations_of(request)
-    values = {"op": _shown(operations, operations.get(operation), FINDINGS_SHOWN)}
+    row = operations.get(operation)
+    values = {"op": _shown(operations, row, FINDINGS_SHOWN), "more": more_of(request, operations, row)}
     if wants_fragment(request):
         return render_fragment(request, "operations/_live.html", values)
     live, _ = tagged(request, "operations/_live.html", values)
@@ -154,18 +156,19 @@ def show_operation(request: Request, operation: int) -> Response:
 
 @router.post("/operations/{operation}/{verb}")
 def steer(request: Request, operation: int, verb: str) -> Response:
-    """Pause it, go on, or stop it for good."""
+    """Pause it, go on, stop it for good, or begin it again for what is left."""
     user, operations = require_admin(request), operations_of(request)
     steps = {
         "pause": (operations.pause, "It pauses after the step that it is at."),
         "resume": (operations.resume, "It goes on."),
         "cancel": (operations.cancel, "It stops after the step that it is at."),
+        "again": (operations.again, "It is begun again for what is left."),
     }
     if verb not in steps:
         raise InvalidKey(f"{verb!r} cannot be done with an operation; use one of its buttons")
     step, text = steps[verb]
-    step(operation, actor=user.email)
-    return back_to(request, f"/operations/{operation}", text)
+    row = step(operation, actor=user.email)
+    return back_to(request, f"/operations/{row.id}", text)
 
 
 def _newer(operations: Operations, first: int | None) -> str:
