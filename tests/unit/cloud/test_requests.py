@@ -14,7 +14,8 @@ import pytest
 from tests.unit.cloud.small_s3 import LOST, Asked, SmallS3, answer, refusal, tag
 
 from holdfast.blobs import BlobStat, ByteRange, BytesBody, GetOptions, PutOptions, StreamBody
-from holdfast.drivers.cloud import MARK_NAME, CloudDriver
+from holdfast.drivers.cloud import MARK_NAME, CloudDriver, CloudSettings
+from holdfast.drivers.cloud.bulk import needs_proxy
 from holdfast.errors import (
     AlreadyExists,
     Denied,
@@ -23,11 +24,13 @@ from holdfast.errors import (
     NotFound,
     OutcomeUnknown,
     PreconditionFailed,
+    StoreError,
     Unauthenticated,
     Unavailable,
     Unsupported,
 )
 from holdfast.keys import Key
+from holdfast.seams import SystemClock
 from holdfast.testing.store_kit import Dribble, checksum_of, content_of, every_method, read, rest_of
 
 MIB = 1024 * 1024
@@ -308,6 +311,107 @@ def test_an_upload_of_which_a_part_fails_is_given_up(server: SmallS3, driver: Cl
         driver.put(KEY, BytesBody(LARGE))
     assert server.objects == {KEY: b"old"}
     assert server.uploads == {}, "aborted"
+
+
+class Waits(SystemClock):
+    """Waits for nothing, and remembers how long it should have."""
+
+    def __init__(self) -> None:
+        self.waited_s: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.waited_s.append(seconds)
+
+
+def waiting_driver(server: SmallS3) -> tuple[CloudDriver, Waits]:
+    clock = Waits()
+    settings = CloudSettings(
+        "s3", "b", endpoint=server.url, region="us-east-1", access_key="k", secret_key="s",
+        part_bytes=5 * MIB, multipart_from_bytes=5 * MIB, read_timeout_s=1.0,
+    )  # fmt: skip
+    return CloudDriver("pool", settings, clock=clock), clock
+
+
+@pytest.mark.parametrize(
+    ("said", "waits_s"),
+    [
+        (refusal(503, "SlowDown", Retry_After="3"), [3.0, 3.0]),
+        (refusal(500, "InternalError"), [0.15, 0.3]),
+        (refusal(400, "BadDigest"), [0.15, 0.3]),
+        (LOST, [0.15, 0.3]),
+    ],
+)
+def test_a_part_that_fails_is_sent_again_alone(server: SmallS3, said: bytes, waits_s: list[float]):
+    driver, clock = waiting_driver(server)
+    left = [2]
+
+    def before(asked: Asked) -> bytes | None:
+        if asked.query.get("partNumber") != "2" or not left[0]:
+            return None
+        left[0] -= 1
+        return said
+
+    server.before = before
+    driver.put(KEY, BytesBody(LARGE))
+    assert server.objects[KEY] == LARGE
+    assert server.uploads == {}
+    numbers = [asked.query["partNumber"] for asked in server.asked if "partNumber" in asked.query]
+    assert sorted(numbers) == ["1", "2", "2", "2", "3"]
+    assert server.lines.count(f"POST {KEY} ?uploads") == 1
+    assert clock.waited_s == pytest.approx(waits_s)
+    driver.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "pause_s"),
+    [
+        (refusal(500, "InternalError"), 4, None),
+        (refusal(403, "AccessDenied"), 1, None),
+        (refusal(404, "NoSuchUpload"), 1, None),
+        (refusal(503, "SlowDown", Retry_After="60"), 1, 60.0),  # that long the whole put may wait, not a part
+    ],
+)
+def test_a_part_is_not_sent_again_without_end(server: SmallS3, said: bytes, times: int, pause_s: float | None):
+    driver, _ = waiting_driver(server)
+    server.before = lambda asked: said if asked.query.get("partNumber") == "2" else None
+    with pytest.raises(StoreError) as caught:
+        driver.put(KEY, BytesBody(LARGE))
+    assert sum(asked.query.get("partNumber") == "2" for asked in server.asked) == times
+    assert caught.value.retry_after_s == pause_s
+    assert server.objects == {}
+    assert server.uploads == {}, "aborted"
+    driver.close()
+
+
+def test_who_refuses_before_all_was_sent_is_heard(server: SmallS3):
+    """A server that closes at once breaks the sending, and still its answer is read."""
+    driver, _ = waiting_driver(server)
+    refused = refusal(403, "AccessDenied", Connection="close")
+    server.before = lambda asked: refused if asked.query.get("partNumber") == "1" else None
+    with pytest.raises(Denied):
+        driver.put(KEY, BytesBody(LARGE))
+    assert server.uploads == {}
+    driver.close()
+
+
+def test_where_a_proxy_is_set_obstore_sends(server: SmallS3, driver: CloudDriver, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert needs_proxy(f"{server.url}/b/x")
+    assert not needs_proxy("https://s3.example.org/b/x")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert not needs_proxy(f"{server.url}/b/x")
+    driver.put(KEY, BytesBody(LARGE))
+    assert server.objects[KEY] == LARGE
+
+
+def test_an_upload_that_fails_although_200_was_said_is_not_taken_for_done(server: SmallS3, driver: CloudDriver):
+    """Amazon begins to answer before it knows how it ends."""
+    failed = answer(200, b"   <?xml version='1.0'?><Error><Code>InternalError</Code></Error>")
+    server.before = lambda asked: failed if asked.method == "POST" and "uploadId" in asked.query else None
+    with pytest.raises(Unavailable, match="it is not stored"):
+        driver.put(KEY, BytesBody(LARGE))
+    assert server.objects == {}
+    assert server.uploads == {}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -71,7 +71,9 @@ class Clients:
 
     def error(self, answer: Answer, key: str, operation: str) -> StoreError:
         """The error that this answer means."""
-        pause_s = self.here().asked_pause_s() if answer.throttled else None
+        pause_s = answer.retry_after_s
+        if pause_s is None and answer.throttled:
+            pause_s = self.here().asked_pause_s()
         return translate(
             answer, place=self.settings.place, store=self.name, key=key, operation=operation, retry_after_s=pause_s
         )

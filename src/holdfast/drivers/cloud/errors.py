@@ -52,6 +52,7 @@ class Answer:
 
     `trouble`: refused (nobody was reached), lost (it was sent, and nothing came back), ranges (a part was asked for
     and something else came), keys (no credentials), name, region, or nothing. `found`: it is there already.
+    `retry_after_s`: how long it wants us to wait, where that is known.
     """
 
     status: int | None = None
@@ -59,6 +60,7 @@ class Answer:
     trouble: str = ""
     detail: str = ""
     found: bool = False
+    retry_after_s: float | None = None
 
     @property
     def no_bucket(self) -> bool:
@@ -74,6 +76,14 @@ class Answer:
     def may_have_landed(self) -> bool:
         """Whether a write that was answered so may have happened all the same."""
         return self.trouble == "lost" or self.status in (500, 502, 504)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        if self.status is None:
+            return self.trouble in ("lost", "refused")
+        busy = self.status in (408, 429) or self.status >= 500
+        return (busy and self.status not in (501, 507)) or self.code in _CHANGED | _BUSY
 
     @property
     def throttled(self) -> bool:

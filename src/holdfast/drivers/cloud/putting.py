@@ -20,12 +20,14 @@ from typing import Any, NoReturn
 from blake3 import blake3
 
 from holdfast.blobs import BlobStat, Body, FileBody, PutOptions
+from holdfast.drivers.cloud.bulk import needs_proxy
 from holdfast.drivers.cloud.clients import Clients
-from holdfast.drivers.cloud.errors import Answer, read_answer
+from holdfast.drivers.cloud.errors import Answer, RequestFailed, read_answer
 from holdfast.drivers.cloud.handoff import Handoff
 from holdfast.drivers.cloud.listing import head, quoted, unquoted
 from holdfast.drivers.cloud.mark import Mark
 from holdfast.drivers.cloud.source import Source
+from holdfast.drivers.cloud.uploading import Uploading
 from holdfast.errors import (
     AlreadyExists,
     Corrupt,
@@ -130,19 +132,13 @@ class Putting:
 
     def _parts(self, key: Key, begin: bytes, source: Source, size_bytes: int | None, options: PutOptions) -> BlobStat:
         """Many requests, of which the last makes it visible."""
-        here, settings = self._clients.here(), self._clients.settings
-        part_bytes = settings.part_bytes_for(size_bytes)
+        settings = self._clients.settings
         if options.if_absent:
             self._refuse_taken(key)
-        upload = Handoff(
-            lambda blocks: here.obstore.put(
-                here.store, key, blocks,
-                use_multipart=True,
-                chunk_size=part_bytes,
-                max_concurrency=settings.parts_at_once_for(part_bytes),
-                attributes=self._attributes(),
-            )
-        )  # fmt: skip
+        try:
+            upload = self._upload(key, settings.part_bytes_for(size_bytes))
+        except RequestFailed as failed:
+            self._fail(failed.answer, key, options)
         sent = None
         try:
             if all(upload.give(block) for block in source.blocks(begin)):
@@ -164,6 +160,22 @@ class Putting:
         if found.size_bytes != sent.size_bytes:
             raise self._damaged(key, f"{sent.size_bytes} bytes were sent, {found.size_bytes} are there", options)
         return self._stat(key, sent, found.version)
+
+    def _upload(self, key: Key, part_bytes: int) -> Uploading | Handoff[Any]:
+        """Ours where we can sign what is to be sent; else obstore's, of which nothing is left when a part fails."""
+        here, settings = self._clients.here(), self._clients.settings
+        parts_at_once = settings.parts_at_once_for(part_bytes)
+        ours = settings.service == "s3" and settings.checksum is None
+        if ours and here.requests.signer() is not None and not needs_proxy(here.requests.url(key)):
+            headers = {"x-amz-storage-class": settings.storage_class} if settings.storage_class else {}
+            return Uploading(self._clients, key, part_bytes=part_bytes, parts_at_once=parts_at_once, headers=headers)
+        return Handoff(
+            lambda blocks: here.obstore.put(
+                here.store, key, blocks,
+                use_multipart=True, chunk_size=part_bytes, max_concurrency=parts_at_once,
+                attributes=self._attributes(),
+            )
+        )  # fmt: skip
 
     def _last_look(self, key: Key, sent: Sent, options: PutOptions) -> None:
         """All was read, and nothing is visible: what must still be true, as near to the end as can be."""

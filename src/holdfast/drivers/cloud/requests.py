@@ -1,4 +1,4 @@
-"""The few S3 requests that obstore does not make: buckets, plain listings, uploads that nobody finished.
+"""The few S3 requests that obstore does not make, or not one by one: buckets, plain listings, uploads in parts.
 
 Signed by us, sent with httpx. Listing is here because obstore's stops at the first name that is not one of its own
 (`a//b`, `./x`); ours has to go on, and to say which names it passes over.
@@ -7,8 +7,9 @@ Signed by us, sent with httpx. Listing is here because obstore's stops at the fi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -19,11 +20,13 @@ from xml.sax.saxutils import escape
 from holdfast.drivers.cloud.credentials import CredentialChain
 from holdfast.drivers.cloud.errors import Answer, RequestFailed, why_refused
 from holdfast.drivers.cloud.settings import DEFAULT_REGION, CloudSettings
-from holdfast.drivers.cloud.signing import Signer, canonical_query, encoded_path
+from holdfast.drivers.cloud.signing import UNSIGNED, Signer, canonical_query, encoded_path
 from holdfast.seams import Clock
 
 if TYPE_CHECKING:
     import httpx
+
+    from holdfast.drivers.cloud.bulk import BulkWay
 
 PAGE_MAX = 1000
 PAUSE_S_MAX = 3600.0
@@ -140,6 +143,36 @@ class Requests:
         more = found.top.get("IsTruncated") == "true" and lines
         return lines, (lines[-1].key, lines[-1].upload_id) if more else None
 
+    def begin_upload(self, key: str, headers: Mapping[str, str]) -> str:
+        """Begin an upload in parts; its id."""
+        answer = _checked(self._send("POST", key, {"uploads": ""}, headers=headers))
+        upload_id = parsed(answer, "").top.get("UploadId", "")
+        if not upload_id:
+            raise RequestFailed(Answer(trouble="lost", detail="its answer could not be read"))
+        return upload_id
+
+    def put_part(self, way: BulkWay, key: str, upload_id: str, number: int, blocks: Sequence[memoryview]) -> str:
+        """Send one part; its ETag."""
+        signer = self.signer()
+        if signer is None:
+            raise RequestFailed(Answer(trouble="keys"))
+        url, query = self.url(key), {"partNumber": str(number), "uploadId": upload_id}
+        headers = signer.signed_headers("PUT", url, query, {}, digest=self._digest_of(blocks))
+        answer = way.put(_target(f"{url}?{canonical_query(query)}"), headers, blocks)
+        _checked(answer, self._clock)
+        return str(answer.headers.get("etag", ""))
+
+    def complete(self, key: str, upload_id: str, tags: Sequence[tuple[int, str]]) -> None:
+        """Make one blob of the parts."""
+        part = "<Part><PartNumber>{}</PartNumber><ETag>{}</ETag></Part>"
+        lines = "".join(part.format(number, escape(tag)) for number, tag in tags)
+        xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
+        content = f'<CompleteMultipartUpload xmlns="{xmlns}">{lines}</CompleteMultipartUpload>'.encode()
+        answer = _checked(self._send("POST", key, {"uploadId": upload_id}, content=content), self._clock).strip()
+        code = parsed(answer, "").top.get("Code") if answer else None
+        if code:  # it had said 200 before it knew
+            raise RequestFailed(Answer(status=500, code=code))
+
     def upload_bytes(self, key: str, upload_id: str) -> int:
         """What the first thousand parts of an upload hold; 0 if it is gone."""
         answer = self._send("GET", key, {"uploadId": upload_id, "max-parts": str(PAGE_MAX)})
@@ -165,6 +198,7 @@ class Requests:
         query: Mapping[str, str] | None = None,
         *,
         content: bytes = b"",
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> httpx.Response:
         import httpx
@@ -173,12 +207,20 @@ class Requests:
         if signer is None:
             raise RequestFailed(Answer(trouble="keys"))
         url = self.url(key)
-        headers = signer.signed_headers(method, url, query or {}, {}, content)
+        signed = signer.signed_headers(method, url, query or {}, headers or {}, content)
         address = f"{url}?{canonical_query(query)}" if query else url
         raw = httpx.URL(address).copy_with(raw_path=_target(address))
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
         with sending():
-            return self._http.request(method, raw, headers=headers, content=content, timeout=timeout)
+            return self._http.request(method, raw, headers=signed, content=content, timeout=timeout)
+
+    def _digest_of(self, blocks: Sequence[memoryview]) -> str:
+        if self._settings.unsigned_payload:
+            return UNSIGNED
+        digest = hashlib.sha256()
+        for block in blocks:
+            digest.update(block)
+        return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -204,9 +246,12 @@ def _target(address: str) -> bytes:
     return f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
 
 
-def _checked(answer: httpx.Response) -> bytes:
+def _checked(answer: httpx.Response, clock: Clock | None = None) -> bytes:
     if answer.status_code >= 300:
-        raise RequestFailed(answer_of(answer))
+        found = answer_of(answer)
+        if clock is not None:
+            found = replace(found, retry_after_s=_retry_after_s(answer.headers.get("retry-after", ""), clock))
+        raise RequestFailed(found)
     return answer.content
 
 

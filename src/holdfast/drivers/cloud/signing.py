@@ -57,11 +57,13 @@ class Signer:
         return f"{url}?{encoded}&X-Amz-Signature={self._signature(canonical)}"
 
     def signed_headers(
-        self, method: str, url: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes = b""
-    ) -> dict[str, str]:
-        """The headers of a request, with `Authorization`. All of them are signed, and the content."""
+        self, method: str, url: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes = b"",
+        *, digest: str | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        """The headers of a request, with `Authorization`. All of them are signed, and the content; or `digest`, which
+        stands for it."""
         parts = urlsplit(url)
-        digest = hashlib.sha256(content).hexdigest()
+        digest = digest or hashlib.sha256(content).hexdigest()
         sent = {name.lower(): value.strip() for name, value in headers.items()}
         sent |= {"host": parts.netloc, "x-amz-content-sha256": digest, "x-amz-date": self._time}
         if self.keys.session_token:
