@@ -46,7 +46,8 @@ KINDS = (
         "scrub",
         "Scrub",
         "Start a scrub",
-        "Reads every stored byte again and compares it with its checksum. What is damaged is named.",
+        "Reads every stored byte again and compares it with its checksum. What is damaged is named, and repaired where "
+        "another whole one is left.",
     ),
     Kind(
         "reconcile",
