@@ -66,8 +66,11 @@ class InMemory(Driver):
         return Reader(_Raw(stream), stat)  # type: ignore[arg-type]
 
     def put(self, key: Key, body: Body, options: PutOptions = DEFAULT_PUT) -> BlobStat:
-        with body.open() as stream:
-            content = stream.read()
+        try:
+            with body.open() as stream:
+                content = stream.read()
+        except FileNotFoundError as error:
+            raise NotFound(f"what is to be stored cannot be read: {error}", operation="put") from error
         checksum = f"blake3:{blake3(content).hexdigest()}"
         if options.digest not in (None, checksum):
             raise Corrupt(

@@ -304,10 +304,11 @@ class _Run:
                 one, readers = opened.popleft()
                 ahead -= len(readers) or 1
                 try:
-                    yield self.proved(one, readers)
+                    outcome = self.proved(one, readers)
                 finally:
                     for reader in readers:
                         reader.close()
+                yield outcome  # what is open cannot be taken back
         finally:
             for _, readers in opened:
                 for reader in readers:
@@ -495,7 +496,7 @@ def _ended(one: MoveFinished, recorded: moves.Outcome) -> Moved:
 def _failed(prepared: MovePrepared, error: HoldfastError) -> Moved:
     """A source that changed or vanished while it was read may be another by now: it is looked at again."""
     name = prepared.source.object_store_id
-    is_of_source = isinstance(error, StoreError) and error.store == name
+    is_of_source = isinstance(error, StoreError) and error.store in (name, "")  # a body that is away names no pool
     if isinstance(error, PreconditionFailed) or (is_of_source and isinstance(error, NotFound | Corrupt)):
         return Moved(prepared.dataset.id, error=error, why=str(error), code="changed")
     return Moved(prepared.dataset.id, error=error, why=str(error), code="failed")
