@@ -18,6 +18,7 @@ PATHS = [
     "/datasets", "/datasets?q=nothing+is+called+so", "/datasets/{dataset}", "/datasets/{dataset}/purge", "/pools",
     "/jobs", "/jobs/{job}", "/operations", "/operations/{operation}", "/activity", "/account", "/users",
     "/datasets/999999",
+    "/datasets/{dataset}/move", "/pools/drain?pool=olddata", "/pools/rebalance", "/operations/{moved}",
 ]  # fmt: skip
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -47,7 +48,9 @@ def things(lab: Laboratory) -> dict[str, int]:
     with lab.api() as api:
         job = api.post("/api/jobs", json={"command": ["cat", "{input1}"], "inputs": [dataset]}).json()["id"]
         operation = api.post("/api/operations", json={"kind": "scrub"}).json()["id"]
-    return {"dataset": dataset, "job": job, "operation": operation}
+        asked = {"kind": "move", "parameters": {"datasets": [dataset], "to": "newdata"}}
+        moved = api.post("/api/operations", json=asked).json()["id"]
+    return {"dataset": dataset, "job": job, "operation": operation, "moved": moved}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

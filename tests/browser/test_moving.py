@@ -146,6 +146,38 @@ def test_a_rebalance_shows_the_pools_before_and_after(small_lab: Laboratory, new
     expect(page.get_by_role("button", name="Begin")).to_have_count(0)
 
 
+def test_one_dataset_is_moved_from_its_page(small_lab: Laboratory, new_page: NewPage):
+    number = small_lab.put("one.txt", b"one dataset", pool="olddata")
+    page = signed_in(new_page(small_lab))
+    page.goto(f"/datasets/{number}")
+    page.get_by_role("link", name="Move to").click()
+    expect(page.get_by_label("olddata")).to_be_disabled()
+    expect(page.locator("li", has_text="olddata")).to_contain_text("Cannot take it: it is there already")
+    expect(page.locator("li", has_text="New data")).to_contain_text(re.compile(r"[\d.]+\s\w+ free, \d+% full"))
+    page.get_by_label("New data").check()
+    page.get_by_role("button", name="Move it").click()
+    page.wait_for_url("**/operations/*")
+    expect(page.locator("#operation [role=status]")).to_contain_text("done", timeout=20_000)
+    expect(page.locator("#operation")).to_contain_text("olddata → newdata")
+    page.goto(f"/datasets/{number}")
+    path = page.locator("#full-path").inner_text()
+    assert path.startswith(str(small_lab.newdata))
+    assert Path(path).read_bytes() == b"one dataset"
+
+
+def test_a_pool_that_has_no_room_cannot_be_chosen(small_lab: Laboratory, new_page: NewPage):
+    number = small_lab.put("big.bin", b"x" * 4_000_000, pool="olddata")
+    filler = small_lab.put("filler.bin", b"x" * 5_000_000, pool="newdata")
+    more = small_lab.put("more.bin", b"x" * 1_500_000, pool="newdata")
+    page = signed_in(new_page(small_lab))
+    page.goto(f"/datasets/{number}/move")
+    expect(page.get_by_label("New data")).to_be_disabled()
+    expect(page.locator("li", has_text="New data")).to_contain_text("do not fit")
+    with small_lab.api() as api:
+        for one in (filler, more, number):
+            assert api.delete(f"/api/datasets/{one}", params={"purge": "true"}).status_code == 200
+
+
 def test_it_works_without_a_script(small_lab: Laboratory, new_page: NewPage):
     page = signed_in(new_page(small_lab, java_script_enabled=False))
     page.goto("/pools/drain?pool=olddata")
@@ -157,7 +189,8 @@ def test_only_administrators_see_and_do_it(lab: Laboratory, new_page: NewPage):
     page = signed_in(new_page(lab), USER, USER_PASSWORD)
     page.goto("/pools")
     expect(page.get_by_role("link", name=re.compile("Drain|Rebalance"))).to_have_count(0)
-    for path in ("/pools/drain?pool=olddata", "/pools/rebalance"):
+    number = lab.put("of-grace.txt", b"x")
+    for path in ("/pools/drain?pool=olddata", "/pools/rebalance", f"/datasets/{number}/move"):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 403

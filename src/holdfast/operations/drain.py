@@ -33,6 +33,7 @@ from holdfast.operations.moves import BATCH, Heaps, Mover, measured_rate, place,
 STANDING = ("present", "suspect", "missing")
 NAMED_MAX = 1000
 BLOCKERS_MAX = 100
+ADOPT = "(holdfast reconcile --adopt, then drain again)"
 
 
 class Drain:
@@ -159,11 +160,11 @@ def _end(hold: Hold, pool: str) -> Batch:
                 progress.failed(dataset_id, "Blocked", why, object_store_id=pool)
         unknown = _unknown(hold, pool, progress)
         said = [
-            f"{number} {words}"
-            for number, words in (
-                (left, "datasets are left in it"),
-                (leased, "are in use by jobs"),
-                (unknown, "files in it are nobody's (holdfast reconcile --adopt, then drain again)"),
+            f"1 {one}" if number == 1 else f"{number} {many}"
+            for number, one, many in (
+                (left, "dataset is left in it", "datasets are left in it"),
+                (leased, "is in use by a job", "are in use by jobs"),
+                (unknown, f"file in it is nobody's {ADOPT}", f"files in it are nobody's {ADOPT}"),
             )
             if number
         ]

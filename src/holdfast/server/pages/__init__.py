@@ -16,6 +16,7 @@ from holdfast.server.pages import (
     datasets,
     draining,
     jobs,
+    moving,
     operations,
     pools,
     signing_in,
@@ -28,7 +29,8 @@ __all__ = ["render_error", "router"]
 
 router = APIRouter(include_in_schema=False)
 PARTS = (
-    signing_in, datasets, uploading, dataset, pools, draining, jobs, operations, activity, account, users, assets,
+    signing_in, datasets, uploading, moving, dataset, pools, draining, jobs, operations, activity, account, users,
+    assets,
 )  # fmt: skip
 for part in PARTS:
     router.include_router(part.router)

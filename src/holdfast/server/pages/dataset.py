@@ -144,6 +144,7 @@ def _page(
         "readable": stored and trouble is None,
         "content": content,
         "may_run": True,
+        "may_move": require_user(request).is_admin and stored and len(hold.poolset.order) > 1,
         "full_path": full_path,
         "no_path": _no_path(hold, dataset, key),
         "key": key,
