@@ -66,6 +66,25 @@ def test_one_that_cannot_be_fetched_does_not_stop_the_others(lab: Lab, remotes: 
     assert lab.call("cache", "warm", first).code == 3
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "words"), [("changed", 5, "is damaged"), ("gone", 3, "not in pool cloud any more")]
+)
+def test_what_is_known_to_be_damaged_or_gone_is_not_said_to_need_no_copy(
+    lab: Lab, remotes: dict[str, RemoteLike], how: str, code: int, words: str
+):
+    [dataset] = stored(lab, "a")
+    bucket, key = Bucket(lab.home / "bucket-cloud"), Key(lab.json("show", dataset)["replicas"][0]["key"])
+    lab.call("cache", "drop", dataset)
+    if how == "gone":
+        bucket.remove(key)
+    else:
+        bucket.replace(key, b"somebody else's bytes")
+    assert lab.call("get", dataset, "-o", "-").code == code  # now it is known
+    answer = lab.call("cache", "warm", dataset)
+    assert answer.code == code
+    assert words in answer.err
+
+
 def test_a_dataset_on_disk_needs_no_copy(lab: Lab, remotes: dict[str, RemoteLike]):
     stored(lab)
     local = lab.put("near", CONTENT, "--pool", "newdata")

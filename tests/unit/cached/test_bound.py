@@ -215,6 +215,9 @@ def test_a_disk_that_is_to_be_kept_free(lab: Lab, tmp_path: Path):
     stat = driver.put(key(2), BytesBody(content))
     assert read_all(driver, known(stat), key(2)) == content
     assert lab.files() == {}
+    error = error_of(lambda: driver.warm(K, options))
+    assert isinstance(error, NoSpace)
+    assert "its disk has 0 bytes to spare" in str(error)
     driver.close()
 
 

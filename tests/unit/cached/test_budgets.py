@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from tests.contract.catalog_kit import in_children
-from tests.unit.cached.cache_kit import MIB, K, Lab, error_of, known, read_all, read_at, until
+from tests.unit.cached.cache_kit import MIB, Hours, K, Lab, error_of, known, read_all, read_at, until
 
 from holdfast.blobs import ByteRange, BytesBody, FileBody, GetOptions, PutOptions, StreamBody
 from holdfast.errors import NotFound, PreconditionFailed, Unavailable
@@ -471,6 +471,16 @@ def test_pools_share_a_folder(lab: Lab, tmp_path):
     assert one.look(K).pool == "pool"
     assert len(two.contents()) == 1
     assert one.cache_usage()[0].entries == 2
+
+
+def test_what_a_long_reader_read_is_told_when_it_is_done(lab: Lab):
+    """Another process asks, and nobody opens anything meanwhile."""
+    content, options = lab.store(6 * MIB)
+    clock = Hours()
+    with lab.cache(clock=clock).open(K, options) as reader:
+        assert reader.read() == content
+        clock.more_s = 3.0
+    assert lab.rows("SELECT fetched, served FROM total") == [(len(content), len(content))]
 
 
 # -- a server that ignores ranges -------------------------------------------------------------------------------------

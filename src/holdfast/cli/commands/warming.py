@@ -12,7 +12,7 @@ from holdfast.cli.commands.cache import PAGE, caches_of, each_held, kept_because
 from holdfast.cli.commands.storing import DatasetsArgument
 from holdfast.cli.failure import UsageError
 from holdfast.cli.invocation import Invocation, command
-from holdfast.errors import StoreError
+from holdfast.errors import Corrupt, NotFound, StoreError
 
 if TYPE_CHECKING:
     from holdfast.catalog.base import Dataset
@@ -44,6 +44,7 @@ def cache_warm(call: Invocation, datasets: DatasetsArgument) -> None:
                     progress.update(before + more)
 
                 try:
+                    _require_bytes(dataset)
                     fetched_bytes = hold.keeping.warm(dataset, show)
                 except StoreError as error:
                     failures.append(error)
@@ -59,6 +60,23 @@ def cache_warm(call: Invocation, datasets: DatasetsArgument) -> None:
         call.answer(shapes[0] if len(found) == 1 else shapes, *lines)
     if failures:
         raise failures[0]
+
+
+def _require_bytes(dataset: Dataset) -> None:
+    """Nothing can be fetched of what is known to be damaged or gone."""
+    states = {replica.state: replica for replica in dataset.replicas}
+    if "present" in states:
+        return
+    if (bad := states.get("suspect")) is not None:
+        raise Corrupt(
+            f"dataset {dataset.id} in pool {bad.object_store_id} is damaged: its bytes are not those that were stored",
+            store=bad.object_store_id, key=bad.key, operation="warm",
+        )  # fmt: skip
+    if (lost := states.get("missing")) is not None:
+        raise NotFound(
+            f"the bytes of dataset {dataset.id} are not in pool {lost.object_store_id} any more",
+            store=lost.object_store_id, key=lost.key, operation="warm",
+        )  # fmt: skip
 
 
 def _warm_shape(hold: Hold, dataset: Dataset, fetched_bytes: int) -> dict[str, Any]:

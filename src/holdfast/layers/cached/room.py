@@ -48,7 +48,7 @@ class Room:
             self.make(size_bytes)
             ticket = self._try(file, size_bytes)
         if ticket is None:
-            raise NoRoom(f"no room for {size_bytes} bytes: what the cache holds is being read or pinned")
+            raise NoRoom(f"no room for {size_bytes} bytes: {self._why(size_bytes)}")
         return ticket
 
     def is_ample(self, size_bytes: int) -> bool:
@@ -95,6 +95,14 @@ class Room:
 
     def _try(self, file: str, size_bytes: int) -> Ticket | None:
         return self._place.ledger.reserve(self._place.session, file, size_bytes, self.limits())
+
+    def _why(self, size_bytes: int) -> str:
+        """Why there is no room, after all was evicted that could be."""
+        totals = self._place.ledger.totals()
+        spare_bytes = self._place.spare_bytes() - totals.reserved_bytes
+        if spare_bytes + totals.held_bytes < size_bytes:
+            return f"its disk has {max(0, spare_bytes)} bytes to spare"
+        return "what the cache holds is being read or pinned"
 
     def _excess(self, need_bytes: int) -> int:
         """How many bytes have to go: down to the low-water mark, and never less room than needed."""

@@ -96,6 +96,8 @@ class BlockStream(Seekable):
                 self._past.close()
             tally = self._held.spot.tally
             tally.count(hits=self._hits, misses=self._misses, served_bytes=self._served_bytes)
+            if os.getpid() == self._process_id:
+                self._held.spot.write_notes()  # who asks what the cache does is told of long readers too
             self._held.close()
         super().close()
 
