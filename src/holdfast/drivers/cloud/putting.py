@@ -98,7 +98,9 @@ class Putting:
     def _single(self, key: Key, content: bytes, checksum: str, options: PutOptions) -> BlobStat:
         """One request."""
         here = self._clients.here()
-        sent = Sent(len(content), checksum, hashlib.md5(content, usedforsecurity=False).hexdigest())
+        is_compared = self._clients.settings.service == "s3" and here.md5_tags
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() if is_compared else None
+        sent = Sent(len(content), checksum, md5)
         self._tell_staged(key, sent, options)
         mode: Any = None
         if options.if_version is not None:
@@ -250,7 +252,7 @@ class Putting:
         """The server's own checksum, where its ETag is one."""
         here = self._clients.here()
         looks_like_md5 = len(tag) == _MD5_DIGITS and set(tag) <= set("0123456789abcdef")
-        if not here.md5_tags or not looks_like_md5 or tag == sent.md5:
+        if sent.md5 is None or not here.md5_tags or not looks_like_md5 or tag == sent.md5:
             return
         if self._checksum_of(key, tag) != sent.checksum:
             raise self._damaged(key, f"its ETag is {tag}, the MD5 of what was sent {sent.md5}", options)
