@@ -71,7 +71,6 @@ class History:
             for actor in list(self.actors):
                 while not actor.is_over:
                     actor.step("die")
-            self.world.close()
 
     # -- the play ---------------------------------------------------------------------------------------------------
 

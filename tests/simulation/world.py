@@ -19,7 +19,7 @@ from pathlib import Path
 from unittest import mock
 
 from blake3 import blake3
-from tests.contract.catalog_kit import recount
+from tests.contract import catalog_kit
 from tests.simulation.gates import GatedDriver, GatedFiles, Medium, gate, gate_catalog
 from tests.simulation.remote import Bucket, InMemory
 
@@ -119,12 +119,7 @@ class World:
         self._free = list(_catalogs())
         _lay_out(self)
         self.url = f"sqlite:///{self.root / 'state' / SQLITE_FILE}"
-        self._eye = sqlite3.connect(self.root / "state" / SQLITE_FILE, check_same_thread=False)
-
-    def close(self) -> None:
-        self._eye.close()
-        for catalog in _catalogs():
-            catalog.close()
+        self._eye = _eye()
 
     def process(self) -> Process:
         """Another process."""
@@ -220,7 +215,8 @@ class World:
 
     def check_end(self, *, strays: bool) -> None:
         """Counters, states, and what lies about. `strays`: a process that was taken for dead may have left some."""
-        recount(self.url)
+        with mock.patch.object(catalog_kit, "rows_of", lambda _, statement: self.rows(statement)):
+            catalog_kit.recount(self.url)
         assert self.rows("SELECT * FROM moving") == []
         assert self.rows("SELECT * FROM reservation") == []
         assert self.rows("SELECT id, note FROM dataset WHERE state IN ('new', 'error')") == []
@@ -278,30 +274,49 @@ def _integrity(db: Database) -> IntegrityLedger:
     return IntegrityLedger(db)
 
 
-_TEMPLATE: dict[str, bytes] = {}
+@functools.cache
+def _eye() -> sqlite3.Connection:
+    """The backdoor to the tables."""
+    return sqlite3.connect(_root() / "state" / SQLITE_FILE, check_same_thread=False, isolation_level=None)
+
+
+_MARKS: dict[str, str] = {}
+_ROWS: dict[str, list[tuple]] = {}
 
 
 def _lay_out(world: World) -> None:
-    """An empty catalog that knows its pools, and pools that carry their marks."""
-    root, state = world.root, world.root / "state"
-    for catalog in _catalogs():
-        catalog.close()
-        catalog._instance = None
-    for name in ("state", *DISKS):
-        shutil.rmtree(root / name, ignore_errors=True)
-        (root / name).mkdir(mode=0o700)
-    if not _TEMPLATE:
-        Catalog.open(None, state).close()
-        first = Process(world, world._free[-1])
-        first.hold.poolset.recognition.meet_strangers()
-        first.hold.poolset.recognition.ready(REMOTE)
-        first.hold.close()
-        first.catalog.close()
-        _TEMPLATE["catalog"] = (state / SQLITE_FILE).read_bytes()
-        _TEMPLATE[REMOTE] = (world.bucket.mark or "").encode()
-        for name in DISKS:
-            _TEMPLATE[name] = (root / name / MARK_NAME).read_bytes()
-    (state / SQLITE_FILE).write_bytes(_TEMPLATE["catalog"])
-    world.bucket.mark = _TEMPLATE[REMOTE].decode()
+    """An empty catalog that knows its pools, and pools that carry their marks. The catalog's file stays the same, so
+    that nobody has to be connected anew: its rows are made as they were."""
+    root = world.root
+    if not _ROWS:
+        _make_first(world)
     for name in DISKS:
-        (root / name / MARK_NAME).write_bytes(_TEMPLATE[name])
+        shutil.rmtree(root / name)
+        (root / name).mkdir(mode=0o700)
+        (root / name / MARK_NAME).write_text(_MARKS[name])
+    shutil.rmtree(root / "state" / "extra", ignore_errors=True)
+    world.bucket.mark = _MARKS[REMOTE]
+    eye = _eye()
+    eye.execute("BEGIN IMMEDIATE")
+    for table, rows in _ROWS.items():
+        eye.execute(f"DELETE FROM {table}")
+        for row in rows:
+            eye.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    eye.execute("COMMIT")
+
+
+def _make_first(world: World) -> None:
+    """The catalog, and what it is like when the pools have been met."""
+    for name in ("state", *DISKS):
+        (world.root / name).mkdir(mode=0o700)
+    Catalog.open(None, world.root / "state").close()
+    first = Process(world, world._free[-1])
+    first.hold.poolset.recognition.meet_strangers()
+    first.hold.poolset.recognition.ready(REMOTE)
+    first.hold.close()
+    _MARKS[REMOTE] = world.bucket.mark or ""
+    for name in DISKS:
+        _MARKS[name] = (world.root / name / MARK_NAME).read_text()
+    tables = [row[0] for row in _eye().execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        _ROWS[table] = _eye().execute(f"SELECT * FROM {table}").fetchall()

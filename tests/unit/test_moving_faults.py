@@ -215,7 +215,6 @@ FAULTS: dict[str, tuple[str, Callable[[], BaseException], bool]] = {
     "the catalog is away": ("catalog", lambda: Unavailable("away", operation="catalog"), False),
     "the catalog's answer is lost": ("catalog", lambda: OutcomeUnknown("lost", operation="catalog"), True),
     "killed": ("any", lambda: Killed("killed"), False),
-    "killed after it": ("any", lambda: Killed("killed"), True),
 }
 
 
