@@ -108,6 +108,19 @@ def test_a_budget_of_time_ends_between_two_replicas(hold: Hold, opened: list[str
     assert begun < clock.now_us()
 
 
+def test_what_was_killed_in_one_night_goes_on_in_the_next(
+    hold: Hold, opened: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    put(hold, 100)
+    first = next(iter(Scrub().batches(hold, {"for_s": 3600}, None)))
+    first.apply(Told())
+    clock = SystemClock()
+    monkeypatch.setattr(hold.clock, "now_us", lambda: clock.now_us() + DAY_US)
+    for batch in Scrub().batches(hold, {"for_s": 3600}, first.cursor):
+        batch.apply(Told())
+    assert len(opened) == len(set(opened)) == 100
+
+
 @pytest.mark.parametrize("wrong", [{"limit_bytes": -1}, {"older_than_s": "30d"}, {"for_s": True}])
 def test_parameters_that_make_no_sense(hold: Hold, wrong: dict[str, object]):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

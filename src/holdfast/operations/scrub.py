@@ -88,7 +88,8 @@ class Reading:
         self._repairing = Repairing(hold.catalog, hold.poolset) if parameters.get("repair", True) else None
         self._pace, self._at_once = Pace.of(hold.clock, parameters), at_once(parameters)
         time_s = parameters.get("for_s")
-        self._until_us = None if time_s is None else started_us + int(float(time_s) * 1_000_000)
+        # counted from here: the same command in the next night goes on with what was killed in this one
+        self._until_us = None if time_s is None else hold.clock.now_us() + int(float(time_s) * 1_000_000)
 
     def is_over(self) -> bool:
         """Whether the time is over."""
