@@ -50,6 +50,7 @@ class History:
         self.versions: dict[int, list[bytes]] = {}
         self.sure: dict[int, int] = {}
         self.pending: dict[int, list[bytes]] = {}
+        self.replaced: dict[int, int] = {}
         self.hidden: set[int] = set()  # that somebody wanted to remove or purge
         self.left = {"mover": rng.randrange(2, 5), "user": rng.randrange(2, 5), "reaper": rng.randrange(1, 4)}
         self.had_zombies = False
@@ -291,14 +292,17 @@ class History:
         versions, pending = self.versions[dataset_id], self.pending.setdefault(dataset_id, [])
         versions.append(content)
         pending.append(content)
+        before = self.replaced.get(dataset_id, 0)
         try:
             hold.replace(dataset_id, content)
         except Conflict:
             pending.remove(content)
             return
         pending.remove(content)
-        self.sure[dataset_id] = len(versions)  # from now on it is this, or one that ends after it
-        versions.extend([content, *pending])
+        if self.replaced.get(dataset_id, 0) == before:
+            self.sure[dataset_id] = len(versions)  # from now on it is this, or one that ends after it
+        versions.extend([content, *pending])  # else nobody knows whose came last: the answers may come in another order
+        self.replaced[dataset_id] = self.replaced.get(dataset_id, 0) + 1
 
     def _remove(self, hold: Hold, dataset_id: int) -> None:
         if dataset_id in self.hidden:

@@ -411,6 +411,9 @@ class _Run:
                 return False
             if reader.stat.size_bytes == stat.size_bytes and digest_of(reader, self._on_bytes) == stat.checksum:
                 return True
+        here = self._store(prepared.source.object_store_id)
+        if source == prepared.source.key and here.stat(source).version != prepared.source.version:
+            raise PreconditionFailed("it was replaced while it was copied", key=source, operation="move")
         raise Corrupt(
             f"{stat.key} was read back from pool {prepared.object_store_id} with other bytes than were written",
             store=prepared.object_store_id, key=stat.key, operation="move",
