@@ -396,7 +396,10 @@ class CatalogContract:
         one, other = put(catalog, placing), begin(catalog, placing, 33)
         catalog.replaces.begin(one.dataset_id, 4, "a")
         register(catalog, "c")
+        with catalog.db.write() as cursor:
+            catalog.pools.set_state(cursor, "a", "draining")
         catalog.pools.rename("a", "c")
+        assert catalog.pools.find("c").state == "draining", "what was said of it stands"
         assert _find(catalog, one).object_store_id == "c"
         assert {row.object_store_id for row in catalog.pools.all()} == {"b", "c"}
         recount(url)

@@ -26,13 +26,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 from urllib.parse import quote
 
 from sqlalchemy import BindParameter, false, literal
 from sqlalchemy.dialects import postgresql, sqlite
 
-from holdfast.errors import CatalogError, Conflict, ForkedStore, OutcomeUnknown, SchemaMismatch, Unavailable
+from holdfast.errors import CatalogError, Conflict, ForkedStore, NoSpace, OutcomeUnknown, SchemaMismatch, Unavailable
 
 BUSY_S = 60.0
 CONNECTIONS_KEPT = 32
@@ -43,6 +43,7 @@ _WRITE_LOCK = 7286035  # the advisory lock of PostgreSQL's write transactions
 _POSTGRES_SETTINGS = (
     f"SET lock_timeout = '{BUSY_S:.0f}s'; SET idle_in_transaction_session_timeout = '{BUSY_S:.0f}s'"
 )
+LEAST_FREE_BYTES = 64 * 1024  # with less, SQLite cannot even open a file in WAL
 _SQLITE_HEAD = b"SQLite format 3\0"
 
 
@@ -416,11 +417,31 @@ class Database:
             return Conflict(f"the catalog {self.path} was busy for {BUSY_S:.0f} s; try again")
         if "malformed" in text or "not a database" in text or "short read" in text:
             return self._damaged(text)
+        why = self._trouble_of_disk(text)
+        if why == "full":
+            return NoSpace(
+                f"the disk of the catalog {self.path} is full: nothing was changed; make room there",
+                operation="catalog",
+            )
+        if why == "read-only":
+            return CatalogError(
+                f"the disk of the catalog {self.path} is mounted read-only; it must be writable, to be read too"
+            )
         if "unable to open" in text:
             return CatalogError(f"the catalog {self.path} cannot be opened: {text}; check the folder and its owner")
-        if "full" in text:
-            return CatalogError(f"the disk of the catalog {self.path} is full; nothing was changed")
         return CatalogError(f"the catalog {self.path}: {text}")
+
+    def _trouble_of_disk(self, text: str) -> Literal["full", "read-only"] | None:
+        """What SQLite's error is about, if it is about the disk: it tells a full one as an "I/O error" too."""
+        if "full" in text:
+            return "full"
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return None
+        if found.f_flag & os.ST_RDONLY:
+            return "read-only"
+        return "full" if found.f_bavail * found.f_frsize < LEAST_FREE_BYTES else None
 
     def _translated_postgres(self, error: Exception) -> Exception:
         import psycopg

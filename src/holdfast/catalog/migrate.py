@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
 
 from holdfast.catalog.database import Database
-from holdfast.errors import CatalogError, SchemaMismatch
+from holdfast.errors import CatalogError, NoSpace, SchemaMismatch
 
 _HERE = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = threading.Lock()
@@ -87,6 +88,7 @@ def _make_sqlite(path: Path, script: Any) -> None:
     try:
         os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))  # it holds password hashes
         _run(f"sqlite:///{new}", script, sqlite=True)
+        _settle(new, path)
         try:
             os.link(new, path)
         except FileExistsError:
@@ -104,6 +106,25 @@ def _make_sqlite(path: Path, script: Any) -> None:
         for left in (new, f"{new}-wal", f"{new}-shm"):
             with contextlib.suppress(OSError):
                 os.unlink(left)
+
+
+def _settle(new: str, path: Path) -> None:
+    """All of a new file is in the file itself, and on the disk: what its log still had would be lost with its name."""
+    connection = sqlite3.connect(new)
+    try:
+        is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        problems = connection.execute("PRAGMA quick_check").fetchall()
+    except sqlite3.Error as error:
+        raise NoSpace(f"there is no room to make the catalog {path}: {error}", operation="catalog") from error
+    finally:
+        connection.close()
+    if is_busy or problems != [("ok",)]:
+        raise CatalogError(f"the catalog {path} could not be made: its file is not whole; try again")
+    fd = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _run(url: str, script: Any, *, sqlite: bool) -> None:

@@ -50,13 +50,12 @@ class PoolLedger:
         self._set_state = db.statement(
             update(_POOL).where(_POOL.c.object_store_id == bindparam("which")).values(state=bindparam("new_state"))
         )
+        tables = (schema.replica, schema.dataset, schema.reservation, schema.moving, schema.job, schema.event)
+        named = [table.c.object_store_id for table in tables]
+        named += [schema.moving.c.source, schema.receipt.c.source, schema.receipt.c.target]
         self._rename_steps = [
-            db.statement(
-                update(table)
-                .where(table.c.object_store_id == bindparam("old"))
-                .values(object_store_id=bindparam("new"))
-            )
-            for table in (schema.replica, schema.dataset, schema.reservation, schema.job, schema.event)
+            db.statement(update(column.table).where(column == bindparam("old")).values({column: bindparam("new")}))
+            for column in named
         ]
         self._delete = db.statement(delete(_POOL).where(_POOL.c.object_store_id == bindparam("which")))
         self._merge = db.statement(
@@ -141,6 +140,8 @@ class PoolLedger:
                     "more_reserved": pool.reserved_bytes,
                 },
             )  # fmt: skip
+            if pool.state != "active":  # what an administrator has said of it stands
+                self.set_state(cursor, new, pool.state)
             self._delete.run(cursor, {"which": old})
 
 

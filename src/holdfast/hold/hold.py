@@ -447,7 +447,9 @@ class _Window(io.RawIOBase):
 
     def seek(self, offset_bytes: int, whence: int = 0, /) -> int:
         base = {0: self._start, 1: self._at, 2: self._stop}[whence]
-        self._at = max(self._start, base + offset_bytes)
+        if base + offset_bytes < self._start:
+            raise ValueError(f"there is nothing before the first byte (asked for {base + offset_bytes - self._start})")
+        self._at = base + offset_bytes
         return self._at - self._start
 
     def tell(self) -> int:
@@ -467,6 +469,10 @@ def check_owner(owner: str | None) -> None:
 
 def check_labels(labels: Mapping[str, str]) -> None:
     """`InvalidKey` unless these can be a dataset's labels."""
+    if not isinstance(labels, Mapping):
+        raise InvalidKey(f"labels are a mapping of texts, as in {{'project': 'rna'}}; this is {labels!r}")
+    if not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        raise InvalidKey(f"labels are texts, as in {{'project': 'rna'}}; these are {dict(labels)!r}")
     if len(labels) > LABELS_MAX:
         raise InvalidKey(f"a dataset may have {LABELS_MAX} labels, these are {len(labels)}")
     for key, value in labels.items():

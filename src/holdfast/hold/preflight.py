@@ -37,7 +37,11 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
     except HoldfastError as error:
         readable = isinstance(error, Denied) and own is not None and own.state != "active"
         how = ""
-        if recognition.carried(name) is not None:
+        carried = recognition.carried(name)
+        whose = next((row.object_store_id for row in rows.values() if row.identity == carried), None)
+        if carried is not None and whose is not None:
+            how = f". What lies there is the medium of pool {whose}: put each pool's folder in its own place"
+        elif carried is not None:
             how = (
                 ". If it is the right one (this catalog was restored from a backup, or the other is gone for good), "
                 f"take it over: holdfast pool set {name} --state active; the other catalog does not recognise it then"

@@ -305,7 +305,7 @@ class Transfer:
             cls = NoSpace if own[0].code == "full" else Unavailable
             raise cls(
                 f"dataset {prepared.dataset_id} cannot be replaced in pool {prepared.object_store_id}: "
-                f"{own[0].reason}",
+                + (_full_words(request.size_bytes) if cls is NoSpace else own[0].reason),
                 store=prepared.object_store_id, operation="replace",
             )  # fmt: skip
 
@@ -335,6 +335,10 @@ class Transfer:
         stat = self._pools.configured(object_store_id).store().stat(replica.key)
         prepared = Prepared(dataset.id, dataset.uuid, object_store_id, replica.key, "", dataset.owner)
         return self._catalog.replaces.commit(Finished(prepared, staged[1], staged[0], stat.version), None)
+
+
+def _full_words(size_bytes: int) -> str:
+    return f"it has no room for the {size_words(size_bytes)} of new bytes beside the old ones"
 
 
 def _put_new(store: Store, key: Key, body: Body, options: PutOptions, written: list[Key]) -> BlobStat:

@@ -176,5 +176,3 @@ def pool_of(hold: Hold, parameters: Mapping[str, Any], name: str, *, needed: boo
 def _sum(before: Amount | None, more: Amount) -> Amount:
     before = before or Amount()
     return Amount(before.objects + more.objects, before.size_bytes + more.size_bytes)
-
-
