@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import httpx
 from tests.api.served import Served
@@ -31,3 +32,20 @@ def test_what_has_no_receipt_is_not_found(served: Served, admin: httpx.Client):
     answer = admin.get(f"/api/operations/{row.id}/receipt")
     assert (answer.status_code, "moves nothing" in answer.json()["detail"]) == (404, True)
     assert admin.get("/api/operations/99/receipt").status_code == 404
+
+
+def test_again_begins_what_is_left(served: Served, admin: httpx.Client, alice: httpx.Client):
+    number = served.hold.put(b"x" * 10, name="n", pool="olddata").id
+    body = Path(served.hold.full_path(served.hold.find(number)) or "")
+    away = body.with_suffix(".away")
+    body.rename(away)
+    operations = Operations(served.hold)
+    row = operations.run(operations.submit("move", {"datasets": [number], "to": "newdata"}).id)
+    away.rename(body)
+    operations.run(operations.submit("scrub", {}).id)
+    assert alice.post(f"/api/operations/{row.id}/again").status_code == 403
+    answer = admin.post(f"/api/operations/{row.id}/again")
+    assert (answer.status_code, answer.json()["parameters"]["datasets"]) == (200, [number])
+    assert operations.run(answer.json()["id"]).state == "done"
+    assert served.hold.find(number).object_store_id == "newdata"
+    assert admin.post(f"/api/operations/{answer.json()['id']}/again").status_code == 409

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from tests.unit.hold_kit import audit, lay, lying, make_hold, root_of
 
-from holdfast.errors import ConfigError, Malformed, NotFound
+from holdfast.errors import Cancelled, ConfigError, Conflict, Malformed, NotFound
 from holdfast.hold import Hold
 from holdfast.operations import moves
+from holdfast.operations.base import Amount
 from holdfast.operations.runner import Operations
 from holdfast.testing.store_kit import content_of
 
@@ -73,7 +74,7 @@ def test_files_that_nobody_recorded_are_not_thrown_away_unseen(hold: Hold):
     hold.put(b"x", name="x")
     lay(hold, "a", "004/dataset_4711.dat", b"before Holdfast")
     told = operate(hold, "drain", pool="a")
-    assert "1 files in it are nobody's" in told["note"]
+    assert "1 file in it is nobody's" in told["note"]
     assert told["failures"][0]["dataset"] == "a/004/dataset_4711.dat"
     operate(hold, "reconcile", pool="a", adopt=True)
     assert "safe to unplug" in operate(hold, "drain", pool="a")["note"]
@@ -93,7 +94,7 @@ def test_an_input_of_a_job_keeps_the_pool_from_being_unplugged(hold: Hold):
     with hold.catalog.db.write() as cursor:
         hold.catalog.leases.add(cursor, dataset.id, "job:7")
     told = operate(hold, "drain", pool="a")
-    assert "NOT safe to unplug: 1 are in use by jobs" in told["note"]
+    assert "NOT safe to unplug: 1 is in use by a job" in told["note"]
     with hold.catalog.db.write() as cursor:
         hold.catalog.leases.release(cursor, "job:7")
     assert "NOT" not in operate(hold, "drain", pool="a", to="b")["note"]
@@ -143,3 +144,50 @@ def test_it_goes_on_where_it_was(hold: Hold):
     assert {hold.find(one).object_store_id for one in ids} == {"b"}
     assert lying(hold)["b"] == {f"000/dataset_{one}.dat" for one in ids}
     audit(hold)
+
+
+def test_a_plan_is_given_up_when_nobody_wants_it(hold: Hold):
+    for n in range(3):
+        hold.put(b"x" * 10, name=f"{n}")
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        raise Cancelled("nobody waits")
+
+    operations = Operations(hold)
+    with pytest.raises(Cancelled, match="nobody waits"):
+        operations.plan("drain", {"pool": "a"}, check=check)
+    assert asked == 1
+    assert operations.plan("drain", {"pool": "a"}, check=lambda: None)["objects"] == 3
+
+
+def test_again_is_what_is_left(hold: Hold):
+    ids = [hold.put(b"x" * 100, name=f"{n}").id for n in range(3)]
+    body = root_of(hold, "a") / "000" / f"dataset_{ids[1]}.dat"
+    body.rename(body.with_suffix(".away"))
+    operations = Operations(hold)
+    row = operations.run(operations.submit("move", {"datasets": ids, "to": "b"}).id)
+    assert [one["dataset"] for one in operations.to_json(row)["failures"]] == [ids[1]]
+    body.with_suffix(".away").rename(body)
+    operate(hold, "scrub")
+    again = operations.again(row.id)
+    assert dict(again.parameters) == {"datasets": [ids[1]], "to": "b"}
+    with pytest.raises(Conflict, match="under way"):
+        operations.again(again.id)
+    told = operations.to_json(operations.run(again.id))
+    assert (told["state"], told["result"], told["failures"]) == ("done", {"moved": 1}, [])
+    with pytest.raises(Conflict, match="moved all"):
+        operations.again(again.id)
+    drain = operations.run(operations.submit("drain", {"pool": "a"}).id)
+    assert operations.again(drain.id).id != drain.id
+    audit(hold)
+    moved = hold.catalog.receipts.between(row.id)
+    assert [(one.source, one.target, one.blobs, one.size_bytes) for one in moved] == [("a", "b", 2, 200)]
+
+
+def test_what_a_plan_said_a_moment_ago_is_not_worked_out_again(hold: Hold):
+    hold.put(b"x" * 10, name="n")
+    row = Operations(hold).submit("drain", {"pool": "a"}, expected=Amount(7, 70))
+    assert (row.objects_total, row.bytes_total) == (7, 70)
