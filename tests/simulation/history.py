@@ -167,7 +167,7 @@ class History:
         if draw < self.dies + self.fails and actor.at not in ("start", "sleep"):
             return "fail"
         # what is frozen in front of a delete, past its last look, is what the grace period is for
-        is_past_its_look = actor.at.startswith(("store.delete", "files.unlink"))
+        is_past_its_look = actor.at.startswith(("store.delete", "files.unlink", "catalog done"))
         may_freeze = actor.name != "user" and (self.grace_s > 0 or not is_past_its_look)
         return "freeze" if may_freeze and draw < self.dies + self.fails + self.freezes else "go"
 
