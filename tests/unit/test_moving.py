@@ -305,3 +305,21 @@ def test_a_bucket_that_fails_in_the_middle_leaves_the_source(cloudy):
     assert {one.is_moved for one in move(hold, *ids, to="cloud") if one.code != "done"} == {True}
     recount(hold.catalog.db.url)
     assert rows_of(hold.catalog.db.url, "SELECT count(*) FROM moving") == [(0,)]
+
+
+def test_a_reader_that_asked_before_a_replace_reads_the_new_bytes(cloudy, monkeypatch: pytest.MonkeyPatch):
+    hold, _ = cloudy
+    dataset = hold.put(b"old", name="x", pool="cloud")
+    locate, asked = hold.catalog.datasets.locate, []
+
+    def and_replace(dataset_id: int):
+        rows = locate(dataset_id)
+        asked.append(dataset_id)
+        if len(asked) == 1:
+            hold.replace(dataset.id, b"newer")
+        return rows
+
+    monkeypatch.setattr(hold.catalog.datasets, "locate", and_replace)
+    with hold.open(dataset.id) as stream:
+        assert stream.read() == b"newer"
+    assert len(asked) == 2

@@ -33,6 +33,7 @@ from holdfast.errors import (
     InvalidKey,
     NoSpace,
     NotFound,
+    PreconditionFailed,
     StoreError,
     Unavailable,
 )
@@ -195,8 +196,8 @@ class Lookout:
                 failure = error if failure is None or isinstance(failure, NotFound) else failure
         if failure is None:
             raise NotFound(f"dataset {dataset_id} has no bytes in any pool")
-        if isinstance(failure, NotFound) and not last:
-            return None  # it may have been moved or purged since the query
+        if isinstance(failure, NotFound | PreconditionFailed) and not last:
+            return None  # it may have been moved, replaced or purged since the query
         raise failure
 
     def _act_on(
