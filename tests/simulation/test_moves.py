@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.simulation.history import Broken, History
 
 from holdfast.catalog.moves import MoveLedger
-from holdfast.hold import moving
+from holdfast.hold import copying
 
 SECONDS = 45.0
 HISTORIES_MIN = 60  # also on a machine that is busy
@@ -55,16 +56,16 @@ def test_a_seed_makes_the_same_history_again():
 
 
 def no_sync(patch: Patch) -> None:
-    patch.setattr(moving._Run, "sync", lambda self, copied: {})
+    patch.setattr(copying.Copying, "sync", lambda self, copied: {})
 
 
 def the_last_of_a_batch_is_not_synced(patch: Patch) -> None:
-    sync = moving._Run.sync
-    patch.setattr(moving._Run, "sync", lambda self, copied: sync(self, copied[:-1]))
+    sync = copying.Copying.sync
+    patch.setattr(copying.Copying, "sync", lambda self, copied: sync(self, copied[:-1]))
 
 
 def deleted_before_it_is_recorded(patch: Patch) -> None:
-    proved = moving._Run.proved
+    proved = copying.Copying.proved
 
     def and_deleted(self, copied):
         outcome = proved(self, copied)
@@ -72,15 +73,15 @@ def deleted_before_it_is_recorded(patch: Patch) -> None:
         self._store(source.object_store_id).delete(source.key)
         return outcome
 
-    patch.setattr(moving._Run, "proved", and_deleted)
+    patch.setattr(copying.Copying, "proved", and_deleted)
 
 
 def proved_at_the_source(patch: Patch) -> None:
     def elsewhere(self, prepared, source, *rest):
         with self._store(prepared.source.object_store_id).open(source) as reader:
-            return bool(moving.digest_of(reader))
+            return bool(copying.digest_of(reader))
 
-    patch.setattr(moving._Run, "_prove", elsewhere)
+    patch.setattr(copying.Copying, "_prove", elsewhere)
 
 
 def no_fence(patch: Patch) -> None:
@@ -98,9 +99,9 @@ def the_row_is_not_asked_at_the_end(patch: Patch) -> None:
         source = next(
             rep for rep in now.replicas if rep.object_store_id == one.prepared.source.object_store_id
         )
-        prepared = moving.replace(one.prepared, source=source, dataset=now)
+        prepared = replace(one.prepared, source=source, dataset=now)
         return commit(
-            self, cursor, moving.replace(one, prepared=prepared, checksum=now.checksum), *rest, **more
+            self, cursor, replace(one, prepared=prepared, checksum=now.checksum), *rest, **more
         )
 
     patch.setattr(MoveLedger, "_record", blind)

@@ -8,7 +8,7 @@ why. The old bytes stay until their grace is over (`reap`), or until the disk is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 from holdfast import layout
@@ -72,9 +72,10 @@ class Drain:
         pool, target = _asked(hold, parameters)
         if cursor is None:
             yield _close(hold, pool)
-        yield from Mover(hold, parameters).batches(_pages(hold, pool, target, int(cursor or 0)))
+        mover = Mover(hold, parameters)
+        yield from mover.batches(_pages(hold, pool, target, int(cursor or 0)))
         yield _metadata(hold, pool, target)
-        yield _end(hold, pool)
+        yield _end(hold, pool, mover.told)
 
 
 def _asked(hold: Hold, parameters: Parameters) -> tuple[str, str | None]:
@@ -128,7 +129,7 @@ def _metadata(hold: Hold, pool: str, target: str | None) -> Batch:
 
 def _copy(hold: Hold, source: str, target: str, key: Key) -> None:
     """One blob that no dataset has, under its own name."""
-    from holdfast.hold.moving import BlobBody
+    from holdfast.hold.copying import BlobBody
 
     store = hold.poolset.configured(source).store()
     body = BlobBody(store, key, store.stat(key).size_bytes, GetOptions(fresh=True))
@@ -140,14 +141,14 @@ def _copy(hold: Hold, source: str, target: str, key: Key) -> None:
             raise
 
 
-def _end(hold: Hold, pool: str) -> Batch:
-    """Look at what remains, and say whether the pool can be unplugged."""
+def _end(hold: Hold, pool: str, told: Container[int]) -> Batch:
+    """Look at what remains, and say whether the pool can be unplugged. `told`: why these are left is said already."""
 
     def apply(progress: Progress) -> None:
         left = 0
         for dataset_id, replica in hold.catalog.datasets.walk(pool=pool, states=(*STANDING, "writing")):
             left += 1
-            if left <= NAMED_MAX:
+            if left <= NAMED_MAX and not (replica.state == "present" and dataset_id in told):
                 why = f"it is still in pool {pool} ({replica.state}{': ' + replica.note if replica.note else ''})"
                 progress.failed(dataset_id, "Blocked", why, object_store_id=pool)
         now = hold.clock.now_us()
