@@ -36,6 +36,7 @@ class Mover:
         self._hold, self._parameters = hold, parameters
         self._pace = Pace.of(hold.clock, parameters)
         self._busy: dict[int, MoveWanted] = {}
+        self.told: set[int] = set()  # why these were not moved was said; some of them, if there are very many
 
     def batches(self, pages: Iterable[Sequence[MoveWanted]]) -> Iterator[Batch]:
         """A batch for each page, then some more for what was busy, with pauses between. The cursor is the last id."""
@@ -69,8 +70,10 @@ class Mover:
             ):  # fmt: skip
                 if moved.code in BUSY and not is_last and len(self._busy) < BUSY_MAX:
                     self._busy[moved.dataset_id] = by_id[moved.dataset_id]
-                else:
-                    _tell(moved, progress)
+                    continue
+                _tell(moved, progress)
+                if not moved.is_moved and len(self.told) < BUSY_MAX:
+                    self.told.add(moved.dataset_id)
 
         return apply
 

@@ -99,5 +99,5 @@ def test_a_plan_that_nobody_asks_for_is_given_up_and_made_anew_if_somebody_does(
 
 def test_what_goes_wrong_is_told():
     previews = Previews(Planner(), Late())  # type: ignore[arg-type]
-    assert previews.ask("wrong", {}, wait_s=10).problem == "that makes no sense"
+    assert previews.ask("wrong", {}, wait_s=10).problem == "That makes no sense."
     assert "log" in (previews.ask("bug", {}, wait_s=10).problem or "")

@@ -132,7 +132,7 @@ def _parameters(asked: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
         except BadValue:
             parameters["limit_rate_bytes_s"] = 0
         if not parameters["limit_rate_bytes_s"]:
-            return parameters, f"{rate!r} is no rate; write a size a second, like 100 MiB/s, or nothing"
+            return parameters, f"“{rate}” is no rate; write a size a second, like 100 MiB/s, or nothing."
     return parameters, None
 
 

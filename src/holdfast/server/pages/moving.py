@@ -60,9 +60,11 @@ def move(request: Request, dataset: int, form: Sent) -> Response:
 
 def _page(request: Request, dataset: Dataset, *, problem: str | None = None) -> Response:
     infos = [info for info in hold_of(request).pools() if info.configured]
+    destinations = [_destination(info, dataset) for info in infos]
     values: dict[str, Any] = {
         "dataset": dataset,
-        "destinations": [_destination(info, dataset) for info in infos],
+        "destinations": destinations,
+        "possible": any(one.why_not is None for one in destinations),
         "problem": problem,
         "stays_because": _stays_because(dataset),
     }

@@ -22,6 +22,7 @@ from holdfast.operations.runner import Operations
 from holdfast.seams import Clock
 from holdfast.server.api.operations import operations_of
 from holdfast.server.context import house_of
+from holdfast.server.pages import words
 
 AT_ONCE = 2  # plans that are being made, of this server process
 KEPT_MAX = 32  # plans that are remembered
@@ -126,10 +127,10 @@ class _Planning(threading.Thread):
         except Cancelled:
             return
         except HoldfastError as error:
-            self._problem = str(error)
+            self._problem = words.sentence(str(error))
         except Exception:  # noqa: BLE001 - a thread has nobody above it: whoever asks is told
             _LOG.exception("the plan of a %s failed", self._kind)
-            self._problem = "the plan could not be made; the server's log says why"
+            self._problem = "The plan could not be made; the server's log says why."
         self._made_s = self._clock.monotonic_s()
 
     def _check(self) -> None:
