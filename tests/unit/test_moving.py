@@ -14,7 +14,7 @@ from tests.unit.hold_kit import audit, lay, lying, make_hold, root_of
 from holdfast.catalog.catalog import Catalog
 from holdfast.catalog.moves import MoveWanted
 from holdfast.drivers.disk import DiskDriver
-from holdfast.errors import Unavailable
+from holdfast.errors import PreconditionFailed, Unavailable
 from holdfast.hold import Hold, Pool, PoolFacts
 from holdfast.hold.moving import Moved
 from holdfast.operations.runner import Operations
@@ -323,3 +323,21 @@ def test_a_reader_that_asked_before_a_replace_reads_the_new_bytes(cloudy, monkey
     with hold.open(dataset.id) as stream:
         assert stream.read() == b"newer"
     assert len(asked) == 2
+
+
+def test_while_a_replace_is_published_and_not_recorded_the_new_bytes_are_read(cloudy, monkeypatch: pytest.MonkeyPatch):
+    hold, remote = cloudy
+    dataset = hold.put(b"old", name="x", pool="cloud")
+    commit, seen = hold.catalog.replaces.commit, []
+
+    def look(*arguments, **more):
+        with hold.open(dataset.id) as stream:
+            seen.append(stream.read())
+        return commit(*arguments, **more)
+
+    monkeypatch.setattr(hold.catalog.replaces, "commit", look)
+    hold.replace(dataset.id, b"newer")
+    assert seen == [b"newer"]
+    remote.bucket.write("000/dataset_1.dat", b"a stranger's")
+    with pytest.raises(PreconditionFailed):
+        hold.open(dataset.id)

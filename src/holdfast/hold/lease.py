@@ -192,6 +192,11 @@ class Lookout:
                 failure = failure or error
                 if last and extra_file is None and state == "present":
                     self._catalog.fates.doubt(dataset_id, name, "missing", str(error))
+            except PreconditionFailed as error:
+                failure = error if failure is None or isinstance(failure, NotFound) else failure
+                is_staged = last and extra_file is None and self._catalog.replaces.staged(dataset_id, name) is not None
+                if is_staged:  # its new bytes are there, and not recorded yet
+                    return self._act_on(dataset_id, row, options, extra_file, act, as_it_is=True)
             except StoreError as error:  # what cannot be asked may have it: that says more than an absence elsewhere
                 failure = error if failure is None or isinstance(failure, NotFound) else failure
         if failure is None:
@@ -202,7 +207,7 @@ class Lookout:
 
     def _act_on(
         self, dataset_id: int, row: Row, options: GetOptions, extra_file: str | None,
-        act: Callable[[Store, Key, GetOptions], Out],
+        act: Callable[[Store, Key, GetOptions], Out], *, as_it_is: bool = False,
     ) -> Out:  # fmt: skip
         _, name, state, primary, pool_state, version, digest = row
         if state == "suspect":
@@ -221,7 +226,7 @@ class Lookout:
             raise offline(name)
         self._pools.confirm(pool)
         store = pool.store()
-        if store.capabilities.remote:
+        if store.capabilities.remote and not as_it_is:
             options = self._known(dataset_id, options, extra_file, version, digest)
         try:
             done = act(store, self._wanted(Key(primary), extra_file), options)
