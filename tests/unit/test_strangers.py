@@ -128,6 +128,16 @@ def test_a_bucket_of_another_catalog_is_read_only_here(tmp_path: Path, remote: R
         assert hold.put(b"x", name="a").object_store_id == "cloud"
 
 
+def test_the_first_check_of_a_foreign_bucket_says_the_way_out(tmp_path: Path, remote: RemoteLike, disk: DiskDriver):
+    with hold_over(tmp_path, remote, state="theirs") as theirs:
+        theirs.put(b"theirs", name="a")
+    with hold_over(tmp_path, remote, disk) as hold:
+        first, second = hold.poolset.check("cloud"), hold.poolset.check("cloud")
+        assert first == second
+        assert first.severity == "warning"
+        assert "pool set cloud --state active" in first.detail
+
+
 def test_a_bucket_that_may_not_be_marked_says_so(tmp_path: Path, remote: RemoteLike, monkeypatch):
     def refuse(identity: str, *, replacing: str | None = None) -> None:
         raise Denied("AccessDenied", store="cloud")

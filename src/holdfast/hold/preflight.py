@@ -20,8 +20,7 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
     if own is not None and own.state == "offline":
         return PoolCheck(name, "warning", "it is offline and was not touched")
     if own is not None and own.identity is not None and recognition.is_foreign(own.identity):
-        how = f"to take it over: holdfast pool set {name} --state active"
-        return PoolCheck(name, "warning", f"it belongs to another catalog and is read-only here; {how}")
+        return _foreign(name)
     twin = _twin(name, own, rows)
     if twin is not None:
         what = "bucket" if pool.driver.capabilities.remote else "folder"
@@ -35,6 +34,8 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
         recognition.ready(name)
         caveats = pool.driver.probe()
     except HoldfastError as error:
+        if recognition.is_known_foreign(name):  # it was a stranger until just now
+            return _foreign(name)
         readable = isinstance(error, Denied) and own is not None and own.state != "active"
         how = ""
         carried = recognition.carried(name)
@@ -52,6 +53,11 @@ def check_pool(pool: Pool, rows: Mapping[str, PoolRow], recognition: Recognition
     usage = pool.driver.usage()
     free = "" if usage.free_bytes is None else f", {size_words(usage.free_bytes)} free"
     return PoolCheck(name, "ok", f"a probe was written, read back and deleted{free}")
+
+
+def _foreign(name: str) -> PoolCheck:
+    how = f"to take it over: holdfast pool set {name} --state active"
+    return PoolCheck(name, "warning", f"it belongs to another catalog and is read-only here; {how}")
 
 
 def _twin(name: str, own: PoolRow | None, rows: Mapping[str, PoolRow]) -> str | None:

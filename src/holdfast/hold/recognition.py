@@ -92,6 +92,11 @@ class Recognition:
         owner = identity.partition("@")[2]
         return bool(owner) and owner != self._catalog.instance()
 
+    def is_known_foreign(self, object_store_id: str) -> bool:
+        """Whether the catalog knows by now that the pool belongs to another one."""
+        identity = self._catalog.pools.find(object_store_id).identity
+        return identity is not None and self.is_foreign(identity)
+
     def take_over(self, object_store_id: str) -> bool:
         """Mark a pool of another catalog as this one's, whether the catalog knows that it is foreign, or expects a mark
         that the medium no longer carries, as after a backup was restored. The other catalog does not recognise it any

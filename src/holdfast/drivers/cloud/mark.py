@@ -159,4 +159,6 @@ class Mark:
 
     def _unavailable(self, reason: str, operation: str) -> Unavailable:
         name = self._clients.name
-        return Unavailable(f"pool {name} is unavailable: {reason}", store=name, key=Key(""), operation=operation)
+        return Unavailable(
+            f"pool {name} is unavailable: {reason}", store=name, key=Key(""), operation=operation, retryable=False
+        )
