@@ -72,7 +72,7 @@ class Mover:
                     self._busy[moved.dataset_id] = by_id[moved.dataset_id]
                     continue
                 _tell(moved, progress)
-                if not moved.is_moved and len(self.told) < BUSY_MAX:
+                if not moved.is_moved and moved.code != "done" and len(self.told) < BUSY_MAX:
                     self.told.add(moved.dataset_id)
 
         return apply
