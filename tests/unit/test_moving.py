@@ -341,3 +341,19 @@ def test_while_a_replace_is_published_and_not_recorded_the_new_bytes_are_read(cl
     remote.bucket.write("000/dataset_1.dat", b"a stranger's")
     with pytest.raises(PreconditionFailed):
         hold.open(dataset.id)
+
+
+def test_a_damaged_replica_is_told_apart_and_the_other_is_given(hold: Hold, tmp_path: Path):
+    dataset = hold.put(b"bytes that count", name="x")
+    (root_of(hold, "b") / "000").mkdir()
+    (root_of(hold, "b") / "000/dataset_1.dat").write_bytes(b"bytes that count")  # a file of its own
+    list(hold.moving.move([MoveWanted(dataset.id, "b", keep=True)]))
+    assert states(hold, 1) == {"a": "present", "b": "present"}
+    for damaged, whole in (("a", "b"), ("b", "a")):
+        (root_of(hold, damaged) / "000/dataset_1.dat").write_bytes(b"bytes that COUNT")
+        for _ in range(2):  # whichever is read first
+            hold.export(dataset.id, tmp_path / "out")
+            assert (tmp_path / "out").read_bytes() == b"bytes that count"
+        operations = Operations(hold)
+        operations.run(operations.submit("scrub", {}).id)
+        assert states(hold, 1) == {"a": "present", "b": "present"}, f"{damaged} is mended from {whole}"

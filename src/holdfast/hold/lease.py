@@ -236,10 +236,10 @@ class Lookout:
             why = f"the bytes of dataset {dataset_id} are not in pool {name} any more ({primary})"
             raise NotFound(why, store=name, key=primary, operation="open") from error
         if isinstance(done, Reader) and options.local and extra_file is None:
-            self._refuse_strange(dataset_id, done, options)
+            self._refuse_strange(dataset_id, name, done, options)
         return done
 
-    def _refuse_strange(self, dataset_id: int, reader: Reader, options: GetOptions) -> None:
+    def _refuse_strange(self, dataset_id: int, pool: str, reader: Reader, options: GetOptions) -> None:
         """A local file of another version than the catalog knew: it was replaced meanwhile, or the same bytes were put
         there again; else the bytes are somebody else's, the replica is suspect, and it is `Corrupt`."""
         version = reader.stat.version
@@ -251,7 +251,7 @@ class Lookout:
             actual = digest_of(reader)
             reader.seek(0)
             if actual != options.digest:
-                self.mismatch(self.find(dataset_id), actual, version)
+                self.mismatch(self.find(dataset_id), actual, pool)
         except BaseException:
             reader.close()
             raise
@@ -295,7 +295,7 @@ class Lookout:
         temporary = target.parent / f".{target.name[:100]}.{self._entropy.token(6)}.part"
         try:
             with _nameless(target.parent, temporary) as stream:
-                size = self.pour(dataset, stream, wanted, extra_file, on_progress)
+                size = self._pour_whole(dataset, stream, wanted, extra_file, on_progress)
                 stream.flush()
                 os.fsync(stream.fileno())
                 _give_name(stream, temporary)
@@ -306,6 +306,22 @@ class Lookout:
                 raise _target_error(error, target) from error
             raise
         return size
+
+    def _pour_whole(
+        self, dataset: int | str, stream: io.BufferedWriter, wanted: ByteRange | None, extra_file: str | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> int:  # fmt: skip
+        """Pour; and if the replica turns out to be damaged, begin again with another that is whole."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self.pour(dataset, stream, wanted, extra_file, on_progress)
+            except Corrupt:
+                is_another = any(one.state == "present" for one in self.find(dataset).replicas)
+                if attempt == ATTEMPTS or not is_another:
+                    raise
+            stream.seek(0)
+            stream.truncate()
+        raise AssertionError("the last attempt returns or raises")
 
     def _export_through(
         self, dataset: int | str, target: Path, wanted: ByteRange | None, extra_file: str | None,
@@ -328,7 +344,14 @@ class Lookout:
         found = self.find(dataset)
         expected = found.checksum if wanted is None and extra_file is None else None
         options = DEFAULT_GET if wanted is None else GetOptions(range=ByteRange(wanted.start))
-        with self.reader(found.id, options, extra_file) as reader:
+        where = ""
+
+        def opened(store: Store, key: Key, how: GetOptions) -> Reader:
+            nonlocal where
+            where = store.name
+            return store.open(key, how)
+
+        with self._at_a_replica(found.id, extra_file, options, opened) as reader:
             size = reader.stat.size_bytes
             start, stop = (wanted or ByteRange(0)).within(size)
             if wanted is not None and 0 < size <= start:
@@ -348,18 +371,18 @@ class Lookout:
                 if on_progress is not None:
                     on_progress(stop - start - left)
             actual = f"blake3:{digest.hexdigest()}" if digest is not None else None
-            version = reader.stat.version
         if actual is not None and actual != expected:
-            self.mismatch(found, actual, version)
+            self.mismatch(found, actual, where)
         return stop - start
 
-    def mismatch(self, dataset: Dataset, actual: str, version: str) -> None:
-        """The bytes read are not those recorded: replaced meanwhile, a replace that died, or damage."""
+    def mismatch(self, dataset: Dataset, actual: str, pool: str) -> None:
+        """The bytes read in that pool are not those recorded: replaced meanwhile, a replace that died, or damage, which
+        is `Corrupt`."""
         now = self.find(dataset.id)
         if now.checksum == actual or now.checksum != dataset.checksum:
             return
         for replica in now.replicas:
-            if replica.state != "present" or replica.object_store_id not in self._pools.order:
+            if replica.state not in ("present", "retiring") or replica.object_store_id != pool:
                 continue
             if self._transfer.finish_replace(now, replica.object_store_id, actual) is not None:
                 return
