@@ -1,4 +1,4 @@
-"""Copying one dataset's blobs into another pool, and proving them there. Used by `hold.moving` alone.
+"""Copying one dataset's blobs into another pool, and proving them there. Used by `hold.moving`; others take `BlobBody`.
 
 A `Copying` belongs to one batch; its methods are called from several threads, for one dataset each. What goes wrong
 with one dataset comes back as its error; a stop and a bug are raised.

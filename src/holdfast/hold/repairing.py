@@ -23,6 +23,7 @@ from holdfast.catalog.base import Dataset, Replica
 from holdfast.catalog.catalog import Catalog
 from holdfast.catalog.repairs import RepairPrepared
 from holdfast.errors import Conflict, Corrupt, HoldfastError, NotFound, StoreError, Unsupported
+from holdfast.hold.copying import BlobBody
 from holdfast.hold.facts import Pool
 from holdfast.hold.pools import PoolSet
 from holdfast.keys import QUARANTINE, Key
@@ -153,7 +154,7 @@ class Repairing:
             reasons.append(str(error))
             return None
         if actual == blob.checksum:
-            return _BlobBody(store, key, blob.size_bytes)
+            return BlobBody(store, key, blob.size_bytes, FRESH)
         is_gone = actual == "" and blob.extra_file is None
         word = "missing" if is_gone else "damaged"
         reasons.append(f"its replica in pool {name} is {word} too")
@@ -174,7 +175,7 @@ class Repairing:
             try:
                 store.copy(blob.key, name)
             except Unsupported:
-                store.put(name, _BlobBody(store, blob.key, blob.found_bytes), PutOptions(if_absent=True))
+                store.put(name, BlobBody(store, blob.key, blob.found_bytes, FRESH), PutOptions(if_absent=True))
             return name
         with store.open(blob.key) as reader:
             path, stat = reader.local_path, reader.stat
@@ -300,19 +301,6 @@ class _Watch:
     def fence(self) -> None:
         """Before anything is changed: whether the repair is still ours."""
         self._catalog.repairs.touch(self._row)
-
-
-class _BlobBody:
-    """A blob as a body, past every cache. It can be opened again."""
-
-    once = False
-
-    def __init__(self, store: Store, key: Key, size_bytes: int) -> None:
-        self._store, self._key = store, key
-        self.size_bytes: int | None = size_bytes
-
-    def open(self) -> BinaryIO:
-        return cast("BinaryIO", self._store.open(self._key, FRESH))
 
 
 class _OpenFileBody:
