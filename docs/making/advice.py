@@ -37,6 +37,8 @@ ADVICE: dict[str, str] = {
     "forked-store": "Open the object anew in the child process.",
     "catalog": "The message says what the database said. Check its disk, its owner and its space. A damaged SQLite "
     "file is never written to: keep a copy, then [restore a backup](../howto/back-up-the-catalog.md).",
+    "catalog-full": "Make room on the disk of the catalog (the state directory's, or PostgreSQL's). What was refused "
+    "changed nothing and can be done again.",
     "conflict": "Somebody else replaces it, reads it, or a job counts on it. Wait a moment and ask again; "
     "`holdfast jobs` shows which jobs run.",
     "schema-mismatch": "Stop the servers, keep a copy of the catalog, and run `holdfast catalog upgrade`. If the "

@@ -12,6 +12,7 @@
     │  ├─ OutcomeUnknown              a write may have landed: read back, do not repeat blindly
     │  └─ ForkedStore
     ├─ CatalogError
+    │  ├─ CatalogFull
     │  ├─ Conflict                    somebody else changed it first, or holds it now
     │  └─ SchemaMismatch
     └─ OperationError
@@ -172,6 +173,10 @@ class CatalogError(HoldfastError):
     """The catalog could not do what was asked."""
 
 
+class CatalogFull(CatalogError):
+    """The disk of the catalog is full; nothing was changed."""
+
+
 class Conflict(CatalogError):
     """Somebody else changed it first, or is at work on it now."""
 
@@ -226,6 +231,7 @@ OUTCOMES: dict[type[HoldfastError], Outcome] = {
     OutcomeUnknown: Outcome("It is not known whether the write arrived", 503, 6, "errors#outcome-unknown"),
     ForkedStore: Outcome("Used after a fork", 500, 1, "errors#forked-store"),
     CatalogError: Outcome("The catalog could not do it", 503, 6, "errors#catalog"),
+    CatalogFull: Outcome("The catalog's disk is full", 507, 4, "errors#catalog-full"),
     Conflict: Outcome("Somebody else is at work on it", 409, 8, "errors#conflict"),
     SchemaMismatch: Outcome("The catalog has another version", 503, 2, "errors#schema-mismatch"),
     OperationError: Outcome("It did not finish", 500, 1, "errors#operation"),

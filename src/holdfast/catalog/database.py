@@ -32,7 +32,15 @@ from urllib.parse import quote
 from sqlalchemy import BindParameter, false, literal
 from sqlalchemy.dialects import postgresql, sqlite
 
-from holdfast.errors import CatalogError, Conflict, ForkedStore, NoSpace, OutcomeUnknown, SchemaMismatch, Unavailable
+from holdfast.errors import (
+    CatalogError,
+    CatalogFull,
+    Conflict,
+    ForkedStore,
+    OutcomeUnknown,
+    SchemaMismatch,
+    Unavailable,
+)
 
 BUSY_S = 60.0
 CONNECTIONS_KEPT = 32
@@ -419,10 +427,7 @@ class Database:
             return self._damaged(text)
         why = self._trouble_of_disk(text)
         if why == "full":
-            return NoSpace(
-                f"the disk of the catalog {self.path} is full: nothing was changed; make room there",
-                operation="catalog",
-            )
+            return CatalogFull(f"the disk of the catalog {self.path} is full: nothing was changed; make room there")
         if why == "read-only":
             return CatalogError(
                 f"the disk of the catalog {self.path} is mounted read-only; it must be writable, to be read too"
@@ -456,7 +461,7 @@ class Database:
         if isinstance(error, psycopg.errors.LockNotAvailable):
             return Conflict(f"the catalog was busy for {BUSY_S:.0f} s; try again")
         if isinstance(error, psycopg.errors.DiskFull):
-            return CatalogError(f"the disk of the catalog's PostgreSQL is full; nothing was changed: {text}")
+            return CatalogFull(f"the disk of the catalog's PostgreSQL is full; nothing was changed: {text}")
         if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout | psycopg.OperationalError):
             return Unavailable(f"the catalog's PostgreSQL cannot be reached: {text}", operation="catalog")
         return CatalogError(f"the catalog: {text}")

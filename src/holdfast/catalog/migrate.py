@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.catalog.database import Database
-from holdfast.errors import CatalogError, NoSpace, SchemaMismatch
+from holdfast.errors import CatalogError, CatalogFull, SchemaMismatch
 
 _HERE = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = threading.Lock()
@@ -115,7 +115,7 @@ def _settle(new: str, path: Path) -> None:
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         problems = connection.execute("PRAGMA quick_check").fetchall()
     except sqlite3.Error as error:
-        raise NoSpace(f"there is no room to make the catalog {path}: {error}", operation="catalog") from error
+        raise CatalogFull(f"there is no room to make the catalog {path}: {error}") from error
     finally:
         connection.close()
     if is_busy or problems != [("ok",)]:

@@ -159,6 +159,4 @@ class Mark:
 
     def _unavailable(self, reason: str, operation: str) -> Unavailable:
         name = self._clients.name
-        return Unavailable(
-            f"pool {name} is unavailable: {reason}", store=name, key=Key(""), operation=operation, retryable=False
-        )
+        return Unavailable(f"pool {name} is unavailable: {reason}", store=name, key=Key(""), operation=operation)
