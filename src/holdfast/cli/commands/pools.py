@@ -54,7 +54,7 @@ def _verified_words(info: PoolInfo) -> str:
     known = info.integrity
     if known is None or known.oldest_s is None:
         return ""
-    said = f"{_days(known.oldest_s)} ago"
+    said = "just now" if known.oldest_s < 60 else f"{_days(known.oldest_s)} ago"
     if known.target_s is None:
         return said
     target = _days(known.target_s)
