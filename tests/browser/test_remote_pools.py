@@ -112,7 +112,7 @@ def test_the_pools_page_shows_the_cache(cloudy: Laboratory, cloudy_page: Page):
     shown = float(far.locator("rect.used").get_attribute("width").rstrip("%"))
     assert shown == pytest.approx(100 * folder["held_bytes"] / folder["bound_bytes"], abs=0.1)
     expect(far.locator(".facts .state")).to_have_text("ok")
-    expect(card(page, "newdata").locator(".facts")).to_have_count(0)
+    expect(card(page, "newdata")).not_to_contain_text("of reads found it there")
 
 
 def test_a_bucket_that_does_not_answer(cloudy: Laboratory, cloudy_page: Page):

@@ -16,7 +16,7 @@ from holdfast.errors import HoldfastError
 from holdfast.hold.facts import PoolInfo
 from holdfast.server.api.operations import operations_of
 from holdfast.server.api.visible import dataset_for
-from holdfast.server.context import hold_of, house_of, require_admin
+from holdfast.server.context import hold_of, house_of, require_admin, require_user
 from holdfast.server.pages import words
 from holdfast.server.pages.forms import Sent
 from holdfast.server.pages.rendering import back_to, render_page
@@ -37,15 +37,13 @@ class Destination:
 @router.get("/datasets/{dataset}/move")
 def ask_where_to(request: Request, dataset: int) -> Response:
     """The pools to choose from."""
-    user, hold = require_admin(request), hold_of(request)
-    return _page(request, dataset_for(hold, user, str(dataset)))
+    return _page(request, _movable(request, dataset))
 
 
 @router.post("/datasets/{dataset}/move")
 def move(request: Request, dataset: int, form: Sent) -> Response:
     """Begin to move it, and show how it goes."""
-    user, hold = require_admin(request), hold_of(request)
-    found = dataset_for(hold, user, str(dataset))
+    found, hold = _movable(request, dataset), hold_of(request)
     target = form.text("to")
     if not target:
         return _page(request, found, problem="Choose a pool.")
@@ -54,8 +52,15 @@ def move(request: Request, dataset: int, form: Sent) -> Response:
     except HoldfastError as error:
         return _page(request, found, problem=words.sentence(str(error)))
     parameters = {"datasets": [found.id], "to": target}
-    row = operations_of(house_of(request)).submit("move", parameters, actor=user.email)
+    row = operations_of(house_of(request)).submit("move", parameters, actor=require_admin(request).email)
     return back_to(request, f"/operations/{row.id}")
+
+
+def _movable(request: Request, dataset: int) -> Dataset:
+    """The dataset, for an administrator; somebody else's does not exist for others."""
+    found = dataset_for(hold_of(request), require_user(request), str(dataset))
+    require_admin(request)
+    return found
 
 
 def _page(request: Request, dataset: Dataset, *, problem: str | None = None) -> Response:
