@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.contract.test_engines import executor_lives
+from tests.jobs.test_engines import executor_lives
 
 from holdfast.operations import engine_dbos
 from holdfast.operations.engine import Engine

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.sweeps.test_repair import BAD, GOOD, Apart, aside, file_of, states, twice
 from tests.unit.hold_kit import make_hold
-from tests.unit.test_repair import BAD, GOOD, Apart, aside, file_of, states, twice
 from tests.unit.test_scrub_order import date, put
 from tests.unit.told import run
 

@@ -1,7 +1,7 @@
 """The suite that every engine fulfils, over a queue of its own (`ticking`).
 
     class TestInline(EngineContract):
-        factory = "tests.contract.test_engines:inline"
+        factory = "tests.jobs.test_engines:inline"
         def make_engine(self, folder, executor_id): return InlineEngine()
 
 The backdoor is the queue's diary: who began which item when, and when it ended.

@@ -36,14 +36,14 @@ def executor_lives(executor_id: str) -> bool:
 
 
 class TestInlineEngine(EngineContract):
-    factory = "tests.contract.test_engines:inline"
+    factory = "tests.jobs.test_engines:inline"
 
     def make_engine(self, folder: Path, executor_id: str) -> Engine:
         return inline(folder, executor_id)
 
 
 class TestDbosEngine(EngineContract):
-    factory = "tests.contract.test_engines:dbos_on_sqlite"
+    factory = "tests.jobs.test_engines:dbos_on_sqlite"
 
     def make_engine(self, folder: Path, executor_id: str) -> Engine:
         return dbos_on_sqlite(folder, executor_id)
