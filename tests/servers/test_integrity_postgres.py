@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.sweeps.test_repair import BAD, GOOD, Apart, aside, file_of, states, twice
+from tests.sweeps.test_scrub_order import date, put
 from tests.unit.hold_kit import make_hold
-from tests.unit.test_scrub_order import date, put
 from tests.unit.told import run
 
 from holdfast.catalog.integrity import IntegrityLedger
